@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
-__all__ = ["Clock", "installed", "monotonic", "thread_time", "wall_ns"]
+__all__ = ["Clock", "installed", "monotonic", "system_clock", "thread_time", "wall_ns"]
 
 
 class Clock(NamedTuple):
@@ -41,7 +41,12 @@ def _suspend_aware() -> Callable[[], float]:
     return time.monotonic
 
 
-_clock = Clock(_suspend_aware(), time.time_ns, time.thread_time)
+def system_clock() -> Clock:
+    """Return the clocks of the system."""
+    return Clock(_suspend_aware(), time.time_ns, time.thread_time)
+
+
+_clock = system_clock()
 
 
 def monotonic() -> float:

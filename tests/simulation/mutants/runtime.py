@@ -295,7 +295,11 @@ RUNTIME_MUTANTS = (
         (*_SILENT, "nodes converge"),
         {**_KILLS, "servers": 1, "faults": ("full_disk",)},
     ),
-    RuntimeMutant(repetitions_are_applied_again, ("a command takes effect once",), _CUTS),
+    RuntimeMutant(
+        repetitions_are_applied_again,
+        ("a command takes effect once",),
+        {**_KILLS, "network": 0.02, "faults": ("transfer", "kill", "sever", "stop")},
+    ),
     RuntimeMutant(
         sessions_are_not_in_snapshots,
         ("a command takes effect once", "states are equal", "nothing fails inside a node"),

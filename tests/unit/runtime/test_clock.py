@@ -34,7 +34,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     machine = Machine()
     monkeypatch.setattr(time, "monotonic", lambda: machine.monotonic)
     monkeypatch.setattr(
@@ -42,11 +42,13 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         "clock_gettime",
         lambda which: machine.boottime if which == BOOTTIME else machine.monotonic,
     )
-    return machine
+    with clock.installed(clock.system_clock()):
+        yield machine
 
 
 @pytest.fixture
 def reloaded() -> Iterator[None]:
+    """Ask for it before ``monkeypatch``: it reloads what is left after that."""
     yield
     importlib.reload(clock)
 
@@ -108,24 +110,24 @@ def test_a_leader_that_wakes_up_serves_nothing_by_its_lease_and_leads_no_more(
 
 
 def test_without_such_a_clock_the_usual_one_is_read(
-    monkeypatch: pytest.MonkeyPatch, reloaded: None
+    reloaded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
-    importlib.reload(clock)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    importlib.reload(clock)
     assert clock.monotonic() == 7.0
 
 
 @needs_boottime
 def test_a_kernel_that_does_not_know_it_is_no_obstacle(
-    monkeypatch: pytest.MonkeyPatch, reloaded: None
+    reloaded: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(which: int) -> float:
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(time, "clock_gettime", refuse)
-    importlib.reload(clock)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    importlib.reload(clock)
     assert clock.monotonic() == 7.0
 
 
