@@ -320,7 +320,7 @@ RUNTIME_MUTANTS = (
     RuntimeMutant(replaced_proposals_are_forgotten, _SILENT, _CUTS),
     RuntimeMutant(retries_lose_all_but_the_first, _SILENT, _CUTS),
     RuntimeMutant(parked_requests_are_forgotten, _SILENT, _KILLS),
-    RuntimeMutant(a_snapshot_is_never_named, ("a node starts",), _SNAPSHOTS),
+    RuntimeMutant(a_snapshot_is_never_named, ("the cluster serves again",), _SNAPSHOTS),
     RuntimeMutant(
         a_received_snapshot_is_not_restored,
         ("states are equal", "nodes converge", *_LOST, *_SILENT),

@@ -47,9 +47,9 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
 
 
 @pytest.fixture
-def reloaded() -> Iterator[None]:
-    """Ask for it before ``monkeypatch``: it reloads what is left after that."""
+def reloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
+    monkeypatch.undo()
     importlib.reload(clock)
 
 
@@ -110,7 +110,7 @@ def test_a_leader_that_wakes_up_serves_nothing_by_its_lease_and_leads_no_more(
 
 
 def test_without_such_a_clock_the_usual_one_is_read(
-    reloaded: None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, reloaded: None
 ) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
@@ -120,7 +120,7 @@ def test_without_such_a_clock_the_usual_one_is_read(
 
 @needs_boottime
 def test_a_kernel_that_does_not_know_it_is_no_obstacle(
-    reloaded: None, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, reloaded: None
 ) -> None:
     def refuse(which: int) -> float:
         raise OSError(22, "Invalid argument")

@@ -23,6 +23,8 @@ from braft_testing.simulation.trace import Trace
 __all__ = ["Clients", "Note"]
 
 _MAP = "registers"
+#: Seconds after its deadline within which a call must be answered.
+_LATE = 1.0
 
 
 @dataclass(slots=True)
@@ -62,6 +64,8 @@ class Clients:
         self.open: dict[int, tuple[Life, str]] = {}
         #: Answers that no caller may get.
         self.wrong: list[str] = []
+        #: Answers long after the deadline.
+        self.late: list[str] = []
         self._numbers = 0
         self._stopped = False
 
@@ -150,6 +154,7 @@ class Clients:
         self._numbers += 1
         number = self._numbers
         self.open[number] = (life, what)
+        invoked = self._loop.time()
         task = self._loop.create_task(call)
         gone: asyncio.Future[None] = self._loop.create_future()
         life.process.on_end[number] = lambda: None if gone.done() else gone.set_result(None)
@@ -164,9 +169,16 @@ class Clients:
         else:
             gone.cancel()
             outcome, answer = self._judge(task, what)
+            self._check_time(life, what, invoked)
         shown = f"{answer!r:.60}" if outcome is Outcome.OK else type(answer).__name__
         self._trace.add(f"{what} at {life.process.name}: {outcome.value} {shown}")
         return outcome, answer
+
+    def _check_time(self, life: Life, what: str, invoked: float) -> None:
+        """Note an answer that came late, unless a part of the node stood still meanwhile."""
+        took = self._loop.time() - invoked
+        if took > self._plan.request_timeout + _LATE and life.process.still_until < invoked:
+            self.late.append(f"{what} took {took:.3f} s")
 
     def _judge(self, task: asyncio.Task[Any], what: str) -> tuple[Outcome, Any]:
         """Return what the caller knows by this answer."""

@@ -165,8 +165,12 @@ class Adversary:
     def _partition(self) -> None:
         network, some = self._around.network, self._rng.sample(self._nodes, len(self._nodes))
         size = self._rng.randint(1, max(1, len(some) // 2))
+        # A broken connection is noticed at once, a silent one after a while.
+        breaks = self._rng.random() < 0.5
         for one in some[:size]:
             for other in some[size:]:
+                if breaks:
+                    network.sever(one.address, other.address)
                 network.block(one.address, other.address)
         self._later(self._rng.uniform(0.3, 6.0), network.heal)
 

@@ -252,6 +252,8 @@ class _World:
         self._undecided |= not judges.check_registers(self._clients.history)
         if self._clients.wrong:
             raise InvariantBroken("answers are of the error tree", self._clients.wrong[0])
+        if self._clients.late:
+            raise InvariantBroken("every call is answered", self._clients.late[0])
         self._check_failures()
 
     def _restart_all(self) -> None:
@@ -344,4 +346,4 @@ def _close(task: asyncio.Task[Any]) -> None:
     work = task.get_coro()
     # What it does at its end meets a closed loop.
     with contextlib.suppress(Exception):
-        work.close()  # type: ignore[union-attr]
+        work.close()

@@ -77,6 +77,8 @@ class Process:
         self.lanes: dict[str, Lane] = {}
         #: Called at its end, by any key.
         self.on_end: dict[int, Action] = {}
+        #: Until when something of it stands still, at the latest.
+        self.still_until = 0.0
         #: What ended a thread of it, or its loop reported.
         self.failures: list[str] = []
 
@@ -119,7 +121,9 @@ class Lane:
 
     def stand_still(self, seconds: float) -> None:
         """Run nothing for so long."""
-        self._still_until = max(self._still_until, self.process.scheduler.now + seconds)
+        until = self.process.scheduler.now + seconds
+        self._still_until = max(self._still_until, until)
+        self.process.still_until = max(self.process.still_until, until)
 
     def after(self, delay: float, action: Action) -> None:
         """Run ``action`` in ``delay`` seconds; later if the lane stands still then."""
