@@ -13,9 +13,9 @@ import itertools
 import logging
 import threading
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 from braft_core.abc import Identity, Transport, TransportHandler, TransportOptions
 from braft_core.errors import (
@@ -30,7 +30,6 @@ from braft_core.errors import (
 )
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
-    AppendEntries,
     InstallSnapshot,
     InstallSnapshotResponse,
     Message,
@@ -38,14 +37,13 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
-from braft_core.transport.memory_snapshots import MemorySnapshotReceiver, watched
+from braft_core.transport.memory_peer import MemoryPeer, copied, resolve
+from braft_core.transport.memory_snapshots import MemorySnapshotReceiver, on_loop, watched
 from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSender
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 _log = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 
 class MemoryNetwork:
@@ -85,9 +83,9 @@ class MemoryNetwork:
             if victim is None:
                 return
             self.leave(victim)
-            others = {id(node): node for node in self._nodes.values()}
+            others = self.others(victim)
         victim.silence()
-        for other in others.values():
+        for other in others:
             if other.knows(victim) or victim.knows(other):
                 other.lose(victim.identity.server_id)
 
@@ -102,13 +100,9 @@ class MemoryNetwork:
         """Carry something to ``target``, which then runs ``act``; ``False``: its loop is gone."""
         return target.post(act)
 
-    def run_on(self, target: MemoryTransport, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+    def run_on(self, target: MemoryTransport, step: Any) -> asyncio.Future[Any]:
         """Run a coroutine on another node's loop. :raises Unreachable: that loop is gone."""
-        try:
-            return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, target.loop))
-        except RuntimeError as error:
-            step.close()
-            raise Unreachable("the node is gone", sent=False) from error
+        return on_loop(target.loop, step)
 
     def join(self, node: MemoryTransport, addresses: tuple[str, ...]) -> tuple[str, ...]:
         """Listen; port 0 is replaced. :raises ConfigError: if an address is taken."""
@@ -138,6 +132,11 @@ class MemoryNetwork:
         with self._lock:
             return self._nodes.get(address)
 
+    def others(self, node: MemoryTransport) -> list[MemoryTransport]:
+        """Return the other nodes that listen."""
+        with self._lock:
+            return list({id(n): n for n in self._nodes.values() if n is not node}.values())
+
     def cut(self, source: tuple[str, ...], target: tuple[str, ...]) -> bool:
         """Return whether messages from ``source`` to ``target`` are dropped."""
         with self._lock:
@@ -149,13 +148,6 @@ class _Route(NamedTuple):
 
     origin: MemoryTransport
     request_id: int
-
-
-class _Peer:
-    def __init__(self, address: str) -> None:
-        self.address = address
-        self.reported = False
-        self.silence: asyncio.TimerHandle | None = None
 
 
 class MemoryTransport(Transport):
@@ -175,10 +167,12 @@ class MemoryTransport(Transport):
         self.listening: tuple[str, ...] = ()
         self._counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
-        self._sender = SnapshotSender(self._send_snapshot, self._transferred)
+        self._sender = SnapshotSender(self._send_snapshot, self._hand_over)
         self._receiver: MemorySnapshotReceiver | None = None
-        self._peers: dict[str, _Peer] = {}
+        self._peers: dict[str, MemoryPeer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
+        #: Our calls under way, and who serves them.
+        self._awaited: dict[asyncio.Future[PeerReply], MemoryTransport] = {}
 
     @property
     def counters(self) -> Counter[str]:
@@ -203,6 +197,8 @@ class MemoryTransport(Transport):
     async def stop(self) -> None:
         """See the base class."""
         self._network.leave(self)
+        if self._handler is not None:
+            self._say_goodbye()
         self.silence()
         for peer in self._peers.values():
             if peer.silence is not None:
@@ -216,6 +212,17 @@ class MemoryTransport(Transport):
         if self._receiver is not None:
             await self._receiver.stop()
 
+    def _say_goodbye(self) -> None:
+        """Let the others report the requests that get no answer any more."""
+        me = self.identity.server_id
+        for other in self._network.others(self):
+            other.post(lambda _, other=other: other._left_by(me))  # type: ignore[misc]
+
+    def _left_by(self, server_id: str) -> None:
+        peer = self._peers.get(server_id)
+        if peer is not None and peer.forget():
+            self._dropped(server_id)
+
     def silence(self) -> None:
         """Send and receive nothing from now on."""
         self._handler = None
@@ -226,7 +233,7 @@ class MemoryTransport(Transport):
         """See the base class."""
         peer = self._peers.get(server_id)
         if peer is None or peer.address != address:
-            self._peers[server_id] = _Peer(address)
+            self._peers[server_id] = MemoryPeer(address)
             self._sender.cancel(server_id)
 
     def remove_peer(self, server_id: str) -> None:
@@ -251,6 +258,11 @@ class MemoryTransport(Transport):
 
         def lose(handler: TransportHandler) -> None:
             self._sender.cancel(server_id)
+            if (peer := self._peers.get(server_id)) is not None:
+                peer.forget()
+            for answer, server in self._awaited.items():
+                if server.identity.server_id == server_id:
+                    resolve(answer, Unreachable("the connection broke", sent=True))
             handler.on_connection_lost(server_id)
 
         self.post(lose)
@@ -277,14 +289,16 @@ class MemoryTransport(Transport):
         if isinstance(message, InstallSnapshot):
             self._sender.send(message)
             return
-        peer = self._peers.setdefault(message.to, _Peer(""))
+        peer = self._peers.setdefault(message.to, MemoryPeer(""))
         target = self._network.find(peer.address)
         if target is None:
             self._dropped(message.to)
         elif self._network.cut(self.listening, target.listening):
             self._expect_silence(message.to)
+        elif not peer.admit(message, self.loop.time() - self.options.rpc_timeout):
+            self._dropped(message.to)
         else:
-            cluster_id, sent = self.identity.cluster_id, _copy(message)
+            cluster_id, sent = self.identity.cluster_id, copied(message)
             sent.context = _Route(self, message.request_id)
             if not self._network.deliver(
                 self, target, lambda handler: target._receive(handler, sent, cluster_id)
@@ -334,7 +348,7 @@ class MemoryTransport(Transport):
     def _answered(self, handler: TransportHandler, response: Response) -> None:
         peer = self._peers.get(response.sender)
         if peer is not None:
-            peer.reported = False
+            peer.answered(response)
         handler.on_message(response)
 
     def _refused(self, to: str, reason: str) -> None:
@@ -375,7 +389,9 @@ class MemoryTransport(Transport):
             stall = self.options.timing.snapshot_stall
             receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
             try:
-                response = await watched(self._network.run_on(target, receiving), source, stall)
+                response: InstallSnapshotResponse = await watched(
+                    self._network.run_on(target, receiving), source, stall
+                )
             except WrongCluster:
                 self.counters["refused_by_peer"] += 1
                 raise
@@ -401,13 +417,9 @@ class MemoryTransport(Transport):
             await asyncio.sleep(self.options.rpc_timeout)
             raise Unreachable(f"nothing was heard for {self.options.rpc_timeout} s", sent=True)
 
-    def _hand_over(self, message: InstallSnapshot) -> None:
+    def _hand_over(self, message: InstallSnapshot | InstallSnapshotResponse) -> None:
         if self._handler is not None:
             self._handler.on_message(message)
-
-    def _transferred(self, response: InstallSnapshotResponse) -> None:
-        if self._handler is not None:
-            self._handler.on_message(response)
 
     # ------------------------------------------------------------------ peer calls
 
@@ -441,7 +453,11 @@ class MemoryTransport(Transport):
             )
             if not posted:
                 raise Unreachable("the node is gone", sent=False)
-        return await answer
+        self._awaited[answer] = target
+        try:
+            return await answer
+        finally:
+            del self._awaited[answer]
 
     def _spawn(
         self,
@@ -479,20 +495,4 @@ class MemoryTransport(Transport):
             _log.exception("a peer call failed")
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
-            self._network.deliver(self, origin, lambda _: _resolve(answer, result))
-
-
-def _copy(message: Request) -> Request:
-    """Copy a request for the receiver, so that the sender may change its own."""
-    if isinstance(message, AppendEntries):
-        return replace(message, entries=list(message.entries), request_id=0)
-    return replace(message, request_id=0)
-
-
-def _resolve(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
-    if answer.done():
-        return
-    if isinstance(result, BraftError):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)
+            self._network.deliver(self, origin, lambda _: resolve(answer, result))

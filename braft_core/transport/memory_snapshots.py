@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from braft_core.abc import TransportHandler
@@ -16,7 +16,7 @@ from braft_core.raft.messages import InstallSnapshot, InstallSnapshotResponse
 from braft_core.transport.admission import refuse
 from braft_core.transport.snapshot_transfer import InboundSnapshot, SnapshotReader, SnapshotReceiver
 
-__all__ = ["MemorySnapshotReceiver", "watched"]
+__all__ = ["MemorySnapshotReceiver", "on_loop", "watched"]
 
 _T = TypeVar("_T")
 
@@ -79,8 +79,20 @@ class MemorySnapshotReceiver:
             task.add_done_callback(self._tasks.discard)
 
 
+def on_loop(loop: asyncio.AbstractEventLoop, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+    """Run a coroutine on another node's loop. :raises Unreachable: that node is gone."""
+    try:
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(step, loop))
+    except RuntimeError as error:
+        step.close()
+        raise Unreachable("the node is gone", sent=False) from error
+
+
 async def watched(receiving: asyncio.Future[_T], source: SnapshotReader, stall: float) -> _T:
-    """Wait for the result, as long as the transfer makes progress."""
+    """Wait for the result, as long as the transfer makes progress.
+
+    :raises Unreachable: it made none for ``stall`` seconds.
+    """
     try:
         passed = -1
         while not receiving.done():

@@ -12,7 +12,7 @@ import pytest
 import braft_testing.transport as kit
 from braft_core.abc import Transport, TransportHandler, TransportOptions
 from braft_core.errors import BraftError, Unreachable
-from braft_core.peer import PeerReply, PeerRequest, ProbeReply
+from braft_core.peer import PeerReply, PeerRequest, ProbeReply, ProposeReply
 from braft_core.raft.messages import (
     AppendEntries,
     InstallSnapshot,
@@ -360,6 +360,68 @@ class _TransfersComeFirst(MemoryTransport):
         self.loop.call_later(1.1, super().send, message)
 
 
+class _HasNoBound(MemoryTransport):
+    def send(self, message: Request) -> None:
+        for peer in self._peers.values():
+            peer.forget()
+        super().send(message)
+
+
+class _ReportsTheFirstLoss(MemoryTransport):
+    _told = False
+
+    def _dropped(self, to: str) -> None:
+        if not self._told:
+            super()._dropped(to)
+        self._told = True
+
+
+class _NeverFreesBytes(MemoryTransport):
+    _bytes = 0
+
+    def send(self, message: Request) -> None:
+        if isinstance(message, AppendEntries):
+            self._bytes += sum(len(entry.data) for entry in message.entries)
+        if self._bytes > 42 << 20:
+            self._dropped(message.to)
+        else:
+            super().send(message)
+
+
+class _SendsAgainWhatWaited(MemoryTransport):
+    _first: Request | None = None
+
+    def send(self, message: Request) -> None:
+        if message.request_id == 10:
+            self._first = message
+        if message.request_id == 10_000_000 and self._first is not None:
+            super().send(self._first)
+        super().send(message)
+
+
+class _SharesAnswers(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        reply = await super().call(address, request, timeout)
+        return replace(reply, outcomes=(b"0", b"!")) if isinstance(reply, ProposeReply) else reply
+
+
+class _CallsHang(MemoryTransport):
+    async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
+        try:
+            return await super().call(address, request, timeout)
+        except Unreachable:
+            await asyncio.sleep(60)
+            raise
+
+
+class _ReportsAfterTheStop(MemoryTransport):
+    async def stop(self) -> None:
+        handler = self._handler
+        await super().stop()
+        if handler is not None:
+            self.loop.call_later(0.02, handler.on_unreachable, "b")
+
+
 _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_LosesExtensions, "every_request_arrives_with_every_field_in_both_directions"),
     (_LosesTheTransferFlag, "every_request_arrives_with_every_field_in_both_directions"),
@@ -373,10 +435,10 @@ _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_ServesEverybody, "another_cluster_is_refused"),
     (_ServesEverybody, "a_server_that_was_not_meant_refuses"),
     (_ServesEverybody, "a_node_without_cluster_refuses_until_it_joins"),
-    (_KeepsSilent, "requests_to_an_unreachable_peer_are_dropped_and_told_once"),
-    (_KeepsSilent, "a_request_to_an_unknown_server_is_told_and_harmless"),
+    (_KeepsSilent, "requests_to_an_unreachable_peer_are_dropped_and_reported_once"),
+    (_KeepsSilent, "a_request_to_an_unknown_server_is_reported_and_harmless"),
     (_KeepsSilent, "a_restarted_peer_is_found_again"),
-    (_TellsEachDrop, "requests_to_an_unreachable_peer_are_dropped_and_told_once"),
+    (_TellsEachDrop, "requests_to_an_unreachable_peer_are_dropped_and_reported_once"),
     (_RemembersTheFirstAddress, "a_peer_that_moved_is_found_at_its_new_address"),
     (_IgnoresBreaks, "a_broken_connection_is_reported_on_both_sides"),
     (_CriesWolf, "an_orderly_end_is_not_reported_as_loss"),
@@ -412,6 +474,17 @@ _RULES: list[tuple[type[MemoryTransport], str]] = [
     (_FinishesWhatItBegan, "a_newer_transfer_to_the_same_peer_replaces_the_older"),
     (_LastComesFirst, "only_a_later_term_replaces_another_leaders_transfer"),
     (_WritesOnTheLoop, "a_slow_disk_of_the_receiver_delays_nothing_else"),
+    (_HasNoBound, "a_burst_of_appends_is_bounded_and_what_passes_stays_in_order"),
+    (_HasNoBound, "a_node_that_does_not_answer_is_not_flooded"),
+    (_HasNoBound, "votes_to_a_node_that_does_not_answer_are_bounded"),
+    (_ReportsTheFirstLoss, "a_lane_that_was_full_is_free_again_and_reports_the_next_loss"),
+    (_NeverFreesBytes, "large_appends_free_their_room_when_they_have_left"),
+    (_SendsAgainWhatWaited, "what_waited_for_a_connection_is_not_sent_on_the_next"),
+    (_KeepsSilent, "requests_without_answer_are_reported_when_the_peer_goes"),
+    (_SharesAnswers, "calls_at_one_time_get_their_own_answers"),
+    (_CallsHang, "calls_under_way_end_with_the_peer_and_may_have_arrived"),
+    (_CallsHang, "calls_under_way_end_with_the_connection_and_may_have_arrived"),
+    (_ReportsAfterTheStop, "nothing_is_delivered_after_the_stop"),
     (_TransfersComeFirst, "heartbeats_and_appends_are_prompt_while_a_snapshot_travels"),
 ]
 

@@ -81,6 +81,16 @@ _UNSAFE = (
     "votes are durable before they are sent",
     "terms are durable before they are sent",
 )
+_PARTITIONS: dict[str, Any] = {
+    **_KILLS,
+    "faults": ("partition",),
+    "between_faults": 0.5,
+    "request_timeout": 5.0,
+    "election_timeout": 0.4,
+    "heartbeat_interval": 0.1,
+    "network": 0.002,
+    "disk": 0.002,
+}
 _LOST = ("acknowledged writes are there", "linearizability", "states are equal", "a node starts")
 _SILENT = (
     "every call is answered",
@@ -315,9 +325,13 @@ RUNTIME_MUTANTS = (
         an_unknown_outcome_counts_as_refused, ("what was refused is not applied",), _CUTS
     ),
     RuntimeMutant(reads_do_not_wait_for_their_index, ("linearizability", "revisions grow"), _CUTS),
-    RuntimeMutant(a_leader_reads_without_proof, ("linearizability", "revisions grow"), _CUTS),
+    RuntimeMutant(
+        a_leader_reads_without_proof,
+        ("linearizability", "revisions grow"),
+        {**_PARTITIONS, "reads": 0.6},
+    ),
     RuntimeMutant(a_stop_forgets_the_proposals, _SILENT, {**_KILLS, "faults": ("stop",)}),
-    RuntimeMutant(replaced_proposals_are_forgotten, _SILENT, _CUTS),
+    RuntimeMutant(replaced_proposals_are_forgotten, _SILENT, _PARTITIONS),
     RuntimeMutant(retries_lose_all_but_the_first, _SILENT, _CUTS),
     RuntimeMutant(parked_requests_are_forgotten, _SILENT, _KILLS),
     RuntimeMutant(a_snapshot_is_never_named, ("the cluster serves again",), _SNAPSHOTS),

@@ -40,6 +40,7 @@ from braft_core.raft.messages import (
     TimeoutNowResponse,
 )
 from braft_core.raft.types import Entry, EntryType
+from braft_testing.transport_lanes import LaneRules
 from braft_testing.transport_nodes import (
     PATIENCE,
     PATIENT_TIMING,
@@ -84,7 +85,7 @@ def _plain(message: Any) -> Any:
     return type(message), fields
 
 
-class TransportConformance(SnapshotTransferRules):
+class TransportConformance(LaneRules, SnapshotTransferRules):
     """Rules for every transport. Each ``test_*`` method is one rule."""
 
     async def _arrives(self, node: Node, request: Request) -> None:

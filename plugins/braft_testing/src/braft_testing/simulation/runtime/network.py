@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import random
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import Any
 
 from braft_core.abc import TransportHandler
 from braft_core.errors import Unreachable
@@ -14,8 +14,6 @@ from braft_core.transport.memory import MemoryNetwork, MemoryTransport
 from braft_testing.simulation.runtime.scheduler import Scheduler
 
 __all__ = ["VirtualNetwork"]
-
-_T = TypeVar("_T")
 
 
 class VirtualNetwork(MemoryNetwork):
@@ -57,7 +55,7 @@ class VirtualNetwork(MemoryNetwork):
         self._scheduler.at(arrival, lambda: _arrive(target, act))
         return True
 
-    def run_on(self, target: MemoryTransport, step: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
+    def run_on(self, target: MemoryTransport, step: Any) -> asyncio.Future[Any]:
         """See the base class. The outcome is an error once the target is killed."""
         if target.loop.is_closed():
             step.close()
