@@ -6,14 +6,13 @@ import math
 import statistics
 import time
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from benchmarks.peers import Peer
 
 __all__ = ["Failover"]
 
 _ENTRIES = 2000
-#: Pause after the writes, so that the cluster is idle when the leader is killed.
-_REST_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -22,12 +21,14 @@ class Failover:
 
     #: Suspend the leader (SIGSTOP), like a machine that hangs; else kill it (SIGKILL).
     freeze: bool = False
+    #: Pause after the writes, so that the cluster is idle when the leader is killed.
+    rest: ClassVar[float] = 1.0
     seconds: list[float] = field(default_factory=list)
 
     def measure(self, cluster: Peer) -> None:
         """Run once on a new cluster."""
         cluster.fill(_ENTRIES, 64)
-        time.sleep(_REST_SECONDS)
+        time.sleep(self.rest)
         self.seconds.append(cluster.fail_over(freeze=self.freeze))
 
     @property

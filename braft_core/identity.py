@@ -31,9 +31,8 @@ __all__ = [
     "ports_are_free",
 ]
 
-DEFAULT_RAFT_PORT = 15000
-_SEARCH_STEP = 1000
-_SEARCH_END = 65000
+#: The default Raft ports in the order they are tried.
+DEFAULT_RAFT_PORTS = range(15000, 65000, 1000)
 #: Prefixes of the interfaces of containers and virtual machines, which other hosts cannot reach.
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "cni", "flannel", "cali", "vmnet", "vboxnet")
 
@@ -129,12 +128,13 @@ _LABELS: Mapping[str, str] = MappingProxyType(
 
 def default_raft_ports(after: int = 0) -> range:
     """Return the default Raft ports in the order they are tried, from above ``after``."""
-    return range(max(DEFAULT_RAFT_PORT, after + _SEARCH_STEP), _SEARCH_END, _SEARCH_STEP)
+    ports = DEFAULT_RAFT_PORTS
+    return range(max(ports.start, after + ports.step), ports.stop, ports.step)
 
 
 def implied_ports(rport: int | None, dport: int | None, hport: int | None) -> Ports:
     """Return the ports that follow from these settings, whether they are free or not."""
-    raft = rport or DEFAULT_RAFT_PORT
+    raft = rport or DEFAULT_RAFT_PORTS.start
     discovery = dport or raft + 1
     return Ports(raft, discovery, hport or discovery + 1)
 
@@ -171,7 +171,7 @@ def pick_ports(
             return ports
     raise ConfigError(
         f"{labels['rport']} is not set and no three free ports were found from "
-        f"{DEFAULT_RAFT_PORT} on; accepted: a free port",
+        f"{DEFAULT_RAFT_PORTS.start} on; accepted: a free port",
         setting=labels["rport"],
     )
 

@@ -38,6 +38,7 @@ from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
+from braft_core.runtime.signal_flag import SignalFlag
 from braft_core.runtime.timing import DEFAULT_TIMING
 from braft_core.tls.served_certificate import ServedCertificate
 
@@ -163,7 +164,7 @@ class Node(ClusterCalls, SnapshotCalls):
         :raises BraftError: the node failed.
         :raises KeyboardInterrupt: a second signal came during the start.
         """
-        done, starting = threading.Event(), True
+        done, starting = SignalFlag(), True
 
         def obey(*_: object) -> None:
             nonlocal starting

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +28,20 @@ _PREFIXES = ("BRAFT_", "K8S_", "MDNS_")
 _SHORT = frozenset(
     "BDI BIP BIF BRP BDP BHP BSL BDD BEX BSR MDS K8N K8L K8P DGR DISABLE_GRPC_REFLECTION".split()
 )
+
+
+def pytest_configure() -> None:
+    """Let the processes that tests start see the same surroundings, wherever the tests run.
+
+    Python's readline, which pytest imports, sets the size of the terminal behind the back of
+    ``os.environ``; it decides where lines are wrapped. A shell starts its background jobs with
+    SIGINT ignored, and so would every process of theirs.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
+        os.unsetenv(name)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

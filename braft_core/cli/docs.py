@@ -20,7 +20,8 @@ from braft_core.escaping import printable_lines
 
 __all__ = ["Page", "docs", "pages"]
 
-_PACKAGE = Path(__file__).resolve().parents[1]
+#: The folder of this package: the pages are in it or beside it.
+PACKAGE = Path(__file__).resolve().parents[1]
 #: Pages beside docs/, by the name that the command takes.
 _OUTSIDE = {"readme": "README.md", "changelog": "CHANGELOG.md"}
 
@@ -66,7 +67,7 @@ def pages() -> list[Page]:
 
 def _root() -> Path | None:
     """Return the folder that holds README.md and docs/; ``None`` if it does not exist."""
-    for folder in (_PACKAGE / "_docs", _PACKAGE.parent):
+    for folder in (PACKAGE / "_docs", PACKAGE.parent):
         if (folder / "docs" / "getting-started.md").is_file():
             return folder
     return None

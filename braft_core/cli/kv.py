@@ -175,7 +175,7 @@ def list_keys(
 
 
 #: Keys per page: the most that is allowed, since each page is one consistent read.
-_READ = MAX_PAGE_SIZE
+PAGE_SIZE = MAX_PAGE_SIZE
 
 
 class _Listing:
@@ -195,7 +195,7 @@ class _Listing:
         """Yield pages until the limit or the end of the map."""
         left = self._limit
         while self.next is not None and left != 0:
-            size = _READ if left is None else min(left, _READ)
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
             items, self.next = self._client.kv_page(
                 self._map_name, self.next, size, self._consistency
             )

@@ -23,8 +23,6 @@ from braft_core.local_nodes import (
 
 __all__ = ["LocalCluster", "LocalNode"]
 
-_STOP_SECONDS = 3.0
-
 
 @dataclass(frozen=True, slots=True)
 class LocalNode:
@@ -53,12 +51,21 @@ class LocalNode:
 
 
 class LocalCluster:
-    """A few nodes under one directory. Use ``with``: it ends every process that it started."""
+    """A few nodes under one directory. Use ``with``: it ends every process that it started.
+
+    :param stop_seconds: how long a process may take to end before it is killed.
+    """
 
     def __init__(
-        self, directory: Path, size: int = 3, command: Sequence[str] = NODE_COMMAND
+        self,
+        directory: Path,
+        size: int = 3,
+        command: Sequence[str] = NODE_COMMAND,
+        *,
+        stop_seconds: float = 3.0,
     ) -> None:
         """Choose ports and make directories; nothing runs yet."""
+        self._stop_seconds = stop_seconds
         ports = iter(free_ports(3 * size))
         batched = list(zip(ports, ports, ports, strict=True))
         self.nodes = [
@@ -113,7 +120,7 @@ class LocalCluster:
 
     def stop(self) -> None:
         """End all processes: with SIGTERM, then after some seconds with SIGKILL. Idempotent."""
-        end_all([node.process for node in self.nodes], _STOP_SECONDS)
+        end_all([node.process for node in self.nodes], self._stop_seconds)
 
 
 @contextmanager

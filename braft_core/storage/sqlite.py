@@ -49,12 +49,16 @@ _NAMES = "snapshots"
 
 
 class SQLiteStorage(Storage):
-    """Durable; needs ``data_dir``. Calls may come from any thread, one at a time."""
+    """Durable; needs ``data_dir``. Calls may come from any thread, one at a time.
+
+    :param sweep_rows: how many rows of compacted entries a write deletes at least.
+    """
 
     name = "sqlite"
 
-    def __init__(self, options: StorageOptions) -> None:
+    def __init__(self, options: StorageOptions, *, sweep_rows: int = log.SWEEP_ROWS) -> None:
         super().__init__(options)
+        self._sweep_rows = sweep_rows
         self._db: sqlite3.Connection | None = None
         self._lock: DirectoryLock | None = None
         self._failed = ""
@@ -109,7 +113,7 @@ class SQLiteStorage(Storage):
             if (hard_state, bounds.begin) != (self._hard_state, self._bounds.begin):
                 self._set_state(db, hard_state, bounds)
             if garbage:
-                garbage = log.sweep(db, bounds.compacted_index, added)
+                garbage = log.sweep(db, bounds.compacted_index, added, self._sweep_rows)
         self._bounds, self._hard_state, self._garbage = bounds, hard_state, garbage
         self._names = names
 
@@ -140,7 +144,7 @@ class SQLiteStorage(Storage):
         bounds = self._bounds.compacted(index, term)
         with self._transaction() as db:
             self._set_state(db, self._hard_state, bounds)
-            garbage = log.sweep(db, index, ())
+            garbage = log.sweep(db, index, (), self._sweep_rows)
         self._bounds, self._garbage = bounds, garbage
 
     @property

@@ -45,7 +45,7 @@ _MAX_ENTRIES = 4096
 _MAX_BYTES = 1 << 20
 #: Rows and bytes that a write deletes at least. A write that adds more deletes twice what it adds,
 #: so that old rows never accumulate.
-_SWEEP_ROWS = 512
+SWEEP_ROWS = 512
 _SWEEP_BYTES = 1 << 20
 
 
@@ -121,7 +121,9 @@ def cut(db: sqlite3.Connection, first_removed: int) -> None:
         append(db, runs(kept))
 
 
-def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) -> bool:
+def sweep(
+    db: sqlite3.Connection, compacted_index: int, added: Sequence[Run], rows: int = SWEEP_ROWS
+) -> bool:
     """Delete some compacted rows; return ``False`` if there were none.
 
     The row that holds the log's beginning stays.
@@ -130,7 +132,7 @@ def sweep(db: sqlite3.Connection, compacted_index: int, added: Sequence[Run]) ->
     """
     limits = {
         "compacted": compacted_index,
-        "rows": max(_SWEEP_ROWS, 2 * len(added)),
+        "rows": max(rows, 2 * len(added)),
         "size": max(_SWEEP_BYTES, 2 * sum(len(row.entries) for row in added)),
     }
     (reached,) = db.execute(_REACHED, limits).fetchone()

@@ -14,7 +14,7 @@ from braft_core.errors import NotReady
 from braft_testing.faults import KINDS, NotServing, Scene
 from braft_testing.faults.cluster import Cluster
 from braft_testing.faults.interposing import Interposer
-from braft_testing.faults.kinds import disks, versions
+from braft_testing.faults.kinds import versions
 from braft_testing.faults.kinds.scene import wait_until
 from braft_testing.faults.plan import Fault
 
@@ -50,8 +50,8 @@ class RecordedCluster:
     def suffrage(self, index: int) -> str:
         return "Voter"
 
-    def membership(self) -> list[dict[str, Any]]:
-        return [{"id": server_id} for server_id in self.ids.values()]
+    def membership(self) -> list[Any]:
+        return [SimpleNamespace(id=server_id) for server_id in self.ids.values()]
 
     def client(self, index: int, timeout: float = 1.0) -> Any:
         def remove(server_id: str) -> None:
@@ -111,7 +111,7 @@ def test_a_cluster_that_takes_no_write_with_slow_syncs_is_a_problem(
 
     client: Any = lambda index, timeout: SimpleNamespace(kv_put=refuse)  # noqa: E731
     monkeypatch.setattr(cluster, "client", client)
-    monkeypatch.setattr(disks, "_SLOW_SECONDS", 0.1)
+    scene.slow_write_seconds = 0.1
     with pytest.raises(NotServing, match=r"no node takes a write with syncs of 1\.20 s"):
         inject(scene, "slow syncs", other=True)
 
@@ -128,10 +128,8 @@ def test_a_node_without_its_directory_ends_and_is_replaced(
     assert cluster.done == ["kill 2", "forget 2", "start 2", "remove id-2"]
 
 
-def test_a_node_that_keeps_running_without_its_directory_is_a_problem(
-    scene: Scene, cluster: RecordedCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(disks, "_NOTICE_SECONDS", 0.1)
+def test_a_node_that_keeps_running_without_its_directory_is_a_problem(scene: Scene) -> None:
+    scene.notice_seconds = 0.1
     with pytest.raises(NotServing, match="node 1 does not end although its directory is gone"):
         inject(scene, "removed directory", other=True)
 

@@ -90,7 +90,7 @@ def test_one_direction_of_a_network_can_be_cut(
     follower = cluster.followers_of(leader)[0]
     cluster.cut(leader, follower, both=False)
     cluster.wait_for(
-        lambda: cluster.node(follower).leader == ("", "") or cluster.leader() != leader,
+        lambda: cluster.node(follower).leader is None or cluster.leader() != leader,
         what="who hears nothing from the leader does not take it for one",
     )
     cluster.heal()

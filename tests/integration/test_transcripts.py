@@ -1,7 +1,8 @@
-"""The transcripts of README.md and docs/getting-started.md: run each command, compare its output.
+"""Run the commands of the transcripts in the pages and compare their output.
 
-Ids, process ids, numbers and durations may differ, and so may the addresses in tables, since any
-node may lead. ``...`` in a transcript stands for anything.
+Pages: README.md, docs/getting-started.md and docs/operations.md. Ids, process ids, numbers and
+durations may differ, and so may the addresses in tables, since any node may lead. ``...`` and ``…``
+in a transcript stand for anything.
 """
 
 from __future__ import annotations
@@ -35,10 +36,13 @@ _HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 _PROGRAM = re.compile(r"^```python\n((?:(?!^```).)*?)^```\n\nIt prints (.*?)\n\n", re.M | re.S)
 #: A command that runs a node, with its settings before it.
 _NODE = re.compile(r"(?:\w+=\S+ )*BRAFT_RPORT=(\d+) (?:\w+=\S+ )*braft(?: &)?")
+_READY = ['{"status": "ready"}']
 _BASES = (15000, 16000, 17000, 18000)
 #: Each is replaced in the transcript and in the actual output.
 _VARIABLE = (
+    (re.compile(r"\b\d{20}-\d{20}-[0-9a-f]{8}\b"), "SNAPSHOT"),
     (re.compile(r"\b3[0-9A-Za-z]{26}\b"), "ID"),
+    (re.compile(r"\b[0-9A-Za-z_-]{8}…"), "ID"),
     (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
     (re.compile(r"\b(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b"), "DURATION"),
     (re.compile(r"\b\d+(?:[.,]\d+)*"), "N"),
@@ -92,7 +96,7 @@ def matches(shown: list[str], printed: list[str]) -> bool:
         printed = printed[: len(shown)]
     expected, found = sorted(map(plain, shown)), sorted(map(plain, printed))
     return len(expected) == len(found) and all(
-        re.fullmatch(re.escape(want).replace(r"\.\.\.", ".*"), have)
+        re.fullmatch(re.escape(want).replace(r"\.\.\.", ".*").replace("…", ".*"), have)
         for want, have in zip(expected, found, strict=True)
     )
 
@@ -132,7 +136,7 @@ class Reader:
 
     def _compare(self, step: Step, command: str) -> None:
         deadline = time.monotonic() + PATIENCE
-        once = " remove " in command
+        once = any(f" {verb} " in command for verb in ("remove", "save", "restore"))
         while True:
             printed = self._run(command)
             if not step.shown or matches(step.shown, printed):
@@ -167,6 +171,19 @@ class Reader:
                 stderr=subprocess.DEVNULL,
             )
         wait(lambda: b"\n" in self._log(base).read_bytes(), f"the node of {base} listens")
+
+    def start_cluster(self, *bases: int) -> None:
+        """Start the nodes of a static list; wait until each is ready."""
+        addresses = ",".join(f"127.0.0.1:{self._ports[base]}" for base in bases)
+        self.environment["BRAFT_DISCOVERY"] = f"static:{addresses}"
+        for base in bases:
+            self.start(base, f"BRAFT_RPORT={self._ports[base]} braft")
+        for base in bases:
+            self.type(Step(f"curl -s localhost:{base + 2}/readyz", _READY))
+
+    def data_of(self, base: int) -> Path:
+        """Return the default data directory of a node."""
+        return self._folder / "braft-data" / str(self._ports[base])
 
     def start_as(self, base: int, other: int) -> None:
         """Start a node by the command of another one, with its own port."""
@@ -242,6 +259,30 @@ def test_readme(reader: Reader) -> None:
     reader.follow(steps)
 
 
+def test_operations(reader: Reader, tmp_path: Path) -> None:
+    page = sections(ROOT / "docs" / "operations.md")
+    # It needs a service that differs between the nodes.
+    del page["The members' states differ"]
+    reader.start_cluster(15000, 16000, 17000)
+    reader.type(Step("braft kv put colors sky blue", ["stored at revision 5"]))
+
+    reader.end(17000, signal.SIGKILL)
+    reader.follow(page.pop("Members that die"))
+    reader.start(17000)
+
+    reader.follow(page.pop("Backup"))
+
+    reader.end(17000)
+    shutil.rmtree(reader.data_of(17000))
+    reader.start(17000)
+    reader.follow(page.pop("A member lost its data"))
+    reader.type(Step("curl -s localhost:17002/readyz", _READY))
+
+    reader.follow(page.pop("No majority, for good"))
+    assert (tmp_path / "new").is_dir()
+    assert not page
+
+
 def programs() -> Iterator[tuple[str, list[str], bool]]:
     """Yield each program of the pages, its outputs, and whether their numbers are the same."""
     for page in ("README.md", "docs/getting-started.md"):
@@ -284,6 +325,14 @@ def test_programs_print_what_the_pages_say(tmp_path: Path) -> None:
         (["127.0.0.1:1  Voter  leader  3MpE4Sqi99V6kuCFlXrCum8zmCn"], ["nothing"], False),
         (["leader 127.0.0.1:1   nodes 3"], ["leader 127.0.0.1:2   nodes 3"], True),
         (["a"], ["a", "b"], False),
+        (["voter is hKJJRLsz… at …/1"], ["voter is 3MoJHw2C… at /x/2"], True),
+        (["… joining cluster …"], ['{"detail": "joining cluster x"}'], False),
+        (["… joining cluster …"], ['{"detail": "no: joining cluster x"}'], True),
+        (
+            ["00000000000000000009-00000000000000000002-d94c5663  index 9"],
+            ["00000000000000000012-00000000000000000003-0a4c566f  index 12"],
+            True,
+        ),
     ],
 )
 def test_a_difference_is_seen(shown: list[str], printed: list[str], same: bool) -> None:

@@ -64,7 +64,7 @@ def test_braft_sees_all_of_them(run: Callable[..., str], python: Path) -> None:
     assert {("discovery", "consul-like"), ("service", "counter"), ("cli", "counter")} <= provided
     [shown] = json.loads(run(braft, "plugins", "show", "my-discovery", "--json"))
     assert shown["options"][0]["variable"] == "BRAFT_MY_DISCOVERY_POLL_INTERVAL"
-    assert "leads" in run(braft, "my-cli", "--help")
+    assert "Print the leader" in run(braft, "my-cli", "--help")
 
 
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -87,7 +87,7 @@ def is_open(connection: socket.socket) -> bool:
     return False
 
 
-def is_cut(connection: socket.socket, flood: bytes, seconds: float = 30.0) -> bool:
+def is_cut(connection: socket.socket, flood: bytes, seconds: float = 120.0) -> bool:
     """Send ``flood`` repeatedly and read; return whether the other end closes the connection."""
     end = time.monotonic() + seconds
     connection.settimeout(0.5)

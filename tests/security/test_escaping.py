@@ -27,7 +27,8 @@ FORBIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u
 @pytest.fixture
 def hostile_url() -> Iterator[str]:
     """Run a server whose every answer names members, errors and notes as an attacker would."""
-    member = {"id": HOSTILE, "address": HOSTILE, "suffrage": HOSTILE, "leader": False}
+    # The client accepts only known words as suffrage.
+    member = {"id": HOSTILE, "address": HOSTILE, "suffrage": "Voter", "leader": False}
     node = {"address": HOSTILE, "raftState": HOSTILE, "leader": HOSTILE, "error": HOSTILE}
     view = {
         "leaderAddr": HOSTILE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -125,19 +125,20 @@ async def between(node: Node) -> AsyncIterator[_Seen]:
     tasks: list[asyncio.Task[None]] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
-        writer.close()
+        with closing(writer):
+            while data := await reader.read(65536):
+                writer.write(data)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner, outer = await asyncio.open_connection(host, int(port))
-        tasks.append(asyncio.create_task(pump(inner, writer)))
-        first = await reader.read(65536)
-        if first:
-            seen.firsts.append(first[0])
-            outer.write(first)
-            await pump(reader, outer)
-        outer.close()
+        with closing(writer):
+            inner, outer = await asyncio.open_connection(host, int(port))
+            tasks.append(asyncio.create_task(pump(inner, writer)))
+            with closing(outer):
+                first = await reader.read(65536)
+                if first:
+                    seen.firsts.append(first[0])
+                    outer.write(first)
+                    await pump(reader, outer)
 
     server = await asyncio.start_server(serve, host, 0)
     seen = _Seen(f"{host}:{server.sockets[0].getsockname()[1]}")

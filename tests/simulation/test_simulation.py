@@ -31,7 +31,7 @@ CHUNK = 5
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def reports() -> list[Report]:
     # Spawn instead of fork: a lock held by a thread of an earlier test would never be released.
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:

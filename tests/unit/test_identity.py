@@ -141,8 +141,7 @@ def test_an_address_of_another_host_is_no_free_port() -> None:
 
 
 def test_unset_ports_move_on_when_taken(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORT", taken)
-    monkeypatch.setattr(identity, "_SEARCH_STEP", 7)
+    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORTS", range(taken, 65000, 7))
     ports = pick_ports(host="127.0.0.1")
     assert ports.raft > taken
     assert (ports.raft - taken) % 7 == 0
@@ -150,7 +149,6 @@ def test_unset_ports_move_on_when_taken(taken: int, monkeypatch: pytest.MonkeyPa
 
 
 def test_no_free_ports_at_all(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORT", taken)
-    monkeypatch.setattr(identity, "_SEARCH_END", taken + 1)
+    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORTS", range(taken, taken + 1, 1000))
     with pytest.raises(ConfigError, match="BRAFT_RPORT is not set"):
         pick_ports(host="127.0.0.1")

@@ -40,6 +40,8 @@ class PortMux:
         self._sockets: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._callers: set[_Caller] = set()
+        self._ends: set[_ProxyEnd] = set()
+        self._closed = False
         # Each connection takes two descriptors here and one in the server.
         self._most = max(1, min(MAX_CALLERS, inbound_connection_limit() // 3))
 
@@ -81,38 +83,57 @@ class PortMux:
             )
 
     async def close(self) -> None:
-        """End everything. Idempotent."""
+        """End everything, and wait until every connection is closed. Idempotent."""
+        self._closed = True
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets:
+            if listening.fileno() >= 0:
+                loop.remove_reader(listening)
+        # Before Python 3.12, asyncio never closes what it accepted a turn before a server closes.
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for listening in self._sockets:
             listening.close()
-        for caller in list(self._callers):
-            caller.abort()
+        while self._ends:
+            for end in list(self._ends):
+                end.abort()
+            await asyncio.sleep(0)
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def add(self, end: _ProxyEnd) -> bool:
+        """Remember a connection until it is lost; return whether it may go on."""
+        self._ends.add(end)
+        return not self._closed
+
     def admit(self, caller: _Caller) -> bool:
-        """Return whether there is room for a connection; if so, count it."""
+        """Return whether there is room for a caller; if so, count it."""
         if len(self._callers) >= self._most:
             _log.debug("refused a connection: there are %d already", self._most)
             return False
         self._callers.add(caller)
         return True
 
-    def remove(self, caller: _Caller) -> None:
+    def remove(self, end: _ProxyEnd) -> None:
         """Forget a connection that is closed."""
-        self._callers.discard(caller)
+        self._ends.discard(end)
+        if isinstance(end, _Caller):
+            self._callers.discard(end)
 
 
 class _ProxyEnd(asyncio.Protocol):
-    """One end of a forwarded connection."""
+    """One end of a forwarded connection: that towards the server, unless it is a subclass."""
 
-    def __init__(self) -> None:
+    def __init__(self, mux: PortMux) -> None:
+        self._mux = mux
         self.transport: Any = None
         self.other: _ProxyEnd | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
         self.transport.set_write_buffer_limits(high=_HIGH_WATER)
+        if not self._mux.add(self):
+            self.transport.abort()
 
     def data_received(self, data: bytes) -> None:
         if self.other is not None:
@@ -126,7 +147,12 @@ class _ProxyEnd(asyncio.Protocol):
         if self.other is not None:
             self.other.transport.resume_reading()
 
+    def abort(self) -> None:
+        """Cut the connection at once."""
+        self.transport.abort()
+
     def connection_lost(self, error: Exception | None) -> None:
+        self._mux.remove(self)
         if self.other is None:
             return
         if error is None:
@@ -138,9 +164,8 @@ class _ProxyEnd(asyncio.Protocol):
 class _Caller(_ProxyEnd):
     """The end towards the caller; chooses the server socket."""
 
-    def __init__(self, front: PortMux) -> None:
-        super().__init__()
-        self._mux = front
+    def __init__(self, mux: PortMux) -> None:
+        super().__init__(mux)
         self._loop = asyncio.get_running_loop()
         self._first = b""
         self._passing: asyncio.Task[None] | None = None
@@ -148,6 +173,8 @@ class _Caller(_ProxyEnd):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if transport.is_closing():
+            return
         if not self._mux.admit(self):
             self.transport.abort()
             return
@@ -171,7 +198,7 @@ class _Caller(_ProxyEnd):
     async def _pass_on(self) -> None:
         path = self._mux.path(tls=self._first[0] == _HANDSHAKE)
         try:
-            _, server = await self._loop.create_unix_connection(_ProxyEnd, path)
+            _, server = await self._loop.create_unix_connection(lambda: _ProxyEnd(self._mux), path)
         except OSError as error:
             _log.debug("cannot forward a connection: %s", error)
             self.abort()
@@ -186,13 +213,14 @@ class _Caller(_ProxyEnd):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._cancel_deadline()
-        self._mux.remove(self)
+        if self._passing is not None:
+            self._passing.cancel()
         super().connection_lost(error)
 
     def abort(self) -> None:
-        """Cut the connection at once."""
+        """Cut the connection and the one that it is forwarded to at once."""
         self._cancel_deadline()
-        self.transport.abort()
+        super().abort()
         if self.other is not None:
             self.other.transport.abort()
 

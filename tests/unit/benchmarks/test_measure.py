@@ -63,7 +63,7 @@ class Fake:
 
 @pytest.fixture(autouse=True)
 def no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(failover, "_REST_SECONDS", 0.0)
+    monkeypatch.setattr(failover.Failover, "rest", 0.0)
 
 
 def _peer(name: str, **changes: Any) -> type[Fake]:

@@ -382,7 +382,7 @@ def test_kv_list_in_pages(braft: Any, braft_json: Any, node: Any, url: str) -> N
 def test_kv_list_reads_all_pages(
     braft: Any, braft_json: Any, node: Any, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cli_kv, "_READ", 2)
+    monkeypatch.setattr(cli_kv, "PAGE_SIZE", 2)
     for number in range(5):
         node._kv_put("m", f"k{number}", number)
     lines = "".join(f"k{number}\t{number}\n" for number in range(5))

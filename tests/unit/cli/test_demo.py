@@ -92,12 +92,10 @@ def test_nodes_have_ports_of_their_own_and_no_settings_of_the_caller(
     assert not {"BRAFT_TOKEN", "BRP"} & set(environment)
 
 
-def test_leaving_ends_every_process_also_one_that_does_not_listen(
-    tmp_path: Path, monkeypatch: Any
-) -> None:
-    monkeypatch.setattr("braft_core.cli.local_cluster._STOP_SECONDS", 0.2)
+def test_leaving_ends_every_process_also_one_that_does_not_listen(tmp_path: Path) -> None:
     deaf = "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True)"
-    with LocalCluster(tmp_path, 2, (sys.executable, "-c", f"{deaf}; time.sleep(60)")) as cluster:
+    command = (sys.executable, "-c", f"{deaf}; time.sleep(60)")
+    with LocalCluster(tmp_path, 2, command, stop_seconds=0.2) as cluster:
         pids = [cluster.start(node) for node in cluster.nodes]
         wait_for(lambda: all(n.log.read_text() for n in cluster.nodes), "both run")
         assert cluster.kill(cluster.nodes[0]) == pids[0]

@@ -43,7 +43,7 @@ def test_an_unknown_page_is_wrong_usage(braft: Any) -> None:
 def test_an_installation_without_pages_says_so(
     braft: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(docs, "_PACKAGE", tmp_path / "braft_core")
+    monkeypatch.setattr(docs, "PACKAGE", tmp_path / "braft_core")
     assert braft("docs").exit_code == 0
     result = braft("docs", "limits")
     assert result.exit_code == 2
@@ -54,7 +54,7 @@ def test_a_wheel_s_pages_are_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     folder = tmp_path / "braft_core" / "_docs" / "docs"
     folder.mkdir(parents=True)
     (folder / "getting-started.md").write_text("# Begin\n")
-    monkeypatch.setattr(docs, "_PACKAGE", tmp_path / "braft_core")
+    monkeypatch.setattr(docs, "PACKAGE", tmp_path / "braft_core")
     assert docs.pages() == [
         docs.Page("getting-started", "Begin", folder / "getting-started.md"),
     ]

@@ -47,8 +47,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> int:
         if wanted[-1] < 65000 and all(_is_free(port) for port in wanted):
             break
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORT", first)
-    monkeypatch.setattr(identity, "_SEARCH_STEP", STEP)
+    monkeypatch.setattr(identity, "DEFAULT_RAFT_PORTS", range(first, 65000, STEP))
     return first
 
 

@@ -20,6 +20,7 @@ from braft_core.runtime.recover_cluster import restore
 from braft_core.runtime.snapshots import Snapshotter
 from braft_core.runtime.timing import Timing
 from braft_core.storage import file_snapshots
+from braft_core.storage.directory import sync_directory
 from braft_core.storage.snapshot_file import verify_file
 from braft_testing.internals import with_timing
 from braft_testing.processes import HOST, free_ports, wait_for
@@ -156,7 +157,7 @@ def test_a_stop_before_the_store_names_the_only_snapshot_loses_nothing(
     """The store names a file that is gone; the one that replaces it is complete or nearly so."""
     armed, reached, stopping = threading.Event(), threading.Event(), threading.Event()
     sync, taken, cancel = (
-        file_snapshots.sync_directory,
+        sync_directory,
         Driver.snapshot_taken,
         Snapshotter.cancel,
     )

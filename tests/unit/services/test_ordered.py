@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from braft_core.services import ordered
+from braft_core.services import distribute, ordered
 from braft_core.services.distribute import spread
 from braft_core.services.ordered import OrderedKeys, in_order, keys_after
 
@@ -112,6 +112,6 @@ def test_a_large_share_is_spread_as_a_small_one(monkeypatch: pytest.MonkeyPatch)
     items = [f"{number * 7919 % 40_009:06d}" for number in range(40_000)]
     first = spread(items, ["a", "b", "c"], {})
     second = spread(items[1:], ["b", "c", "d"], first)
-    monkeypatch.setattr(ordered, "_RUN", 10**9)
+    monkeypatch.setattr(distribute, "in_order", sorted)
     assert spread(items, ["a", "b", "c"], {}) == first
     assert spread(items[1:], ["b", "c", "d"], first) == second

@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from braft_core.abc import StorageOptions, StoredState, WriteBatch
 from braft_core.errors import StorageCorrupt
 from braft_core.raft.types import Entry, HardState
-from braft_core.storage import sqlite_log
 from braft_core.storage.sqlite import SQLiteStorage
 from braft_testing.storage import entries
 
@@ -46,15 +45,13 @@ def load(folder: Path) -> tuple[StoredState, bytes | None]:
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a store: a row that waits for removal, one with the log's beginning, three more."""
     folder = tmp_path_factory.mktemp("written") / "data"
-    store = SQLiteStorage(StorageOptions(folder))
+    store = SQLiteStorage(StorageOptions(folder), sweep_rows=1)
     store.open()
     store.write([WriteBatch(HardState(3, "n1"))])
     for index in range(1, 17, 3):
         store.write([WriteBatch(entries=entries(index, index + 2))])
     store.set_meta({"name": b"value"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite_log, "_SWEEP_ROWS", 1)
-        store.compact(8, 1)
+    store.compact(8, 1)
     store.close()
     with closing(sqlite3.connect(folder / "raft.db")) as db:
         assert db.execute("SELECT min(first), count(*) FROM log").fetchone() == (4, 5)

@@ -20,11 +20,7 @@ _LEAST_SYNC, _MOST_SYNC = 0.02, 3.0
 _STALL = 0.3
 #: Each longer than an election timeout.
 _LEAST_SLOW, _MOST_SLOW = 1.2, 2.5
-#: Seconds for an election and a write while each sync is slow: tens of syncs, and a start.
-_SLOW_SECONDS = 120.0
 _SLOW_ANSWER = 20.0
-#: Seconds within which a node notices that its files are gone.
-_NOTICE_SECONDS = 30.0
 
 
 def _disk_full(scene: Scene, fault: Fault) -> str:
@@ -64,7 +60,7 @@ def _slow_syncs(scene: Scene, fault: Fault) -> str:
     wait_until(
         lambda: any(_takes_a_write(scene, node) for node in fault.nodes),
         f"no node takes a write with syncs of {seconds:.2f} s",
-        _SLOW_SECONDS,
+        scene.slow_write_seconds,
     )
     return f"{detail}; all restarted, a write after {time.monotonic() - began:.1f} s"
 
@@ -90,7 +86,7 @@ def _removed_directory(scene: Scene, fault: Fault) -> str:
     wait_until(
         lambda: victim not in scene.cluster.running,
         f"node {victim} does not end although its directory is gone",
-        _NOTICE_SECONDS,
+        scene.notice_seconds,
     )
     return f"of node {victim}, which ended after {time.monotonic() - began:.1f} s"
 

@@ -49,6 +49,10 @@ class Scene:
     network: Network | None = None
     firewalls: Sequence[Firewall] = ()
     undo: ExitStack = field(default_factory=ExitStack)
+    #: For an election and a write while each sync is slow: tens of syncs, and a start.
+    slow_write_seconds: float = 120.0
+    #: Within which a node notices that its files are gone.
+    notice_seconds: float = 30.0
 
     def heal(self) -> None:
         """Undo the fault, and start the nodes that it ended."""
