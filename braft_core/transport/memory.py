@@ -44,6 +44,7 @@ from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSende
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 _log = logging.getLogger(__name__)
+_Act = Callable[[TransportHandler], None]
 
 
 class MemoryNetwork:
@@ -91,12 +92,7 @@ class MemoryNetwork:
 
     # Called by the transports.
 
-    def deliver(
-        self,
-        source: MemoryTransport,
-        target: MemoryTransport,
-        act: Callable[[TransportHandler], None],
-    ) -> bool:
+    def deliver(self, source: MemoryTransport, target: MemoryTransport, act: _Act) -> bool:
         """Carry something to ``target``, which then runs ``act``; ``False``: its loop is gone."""
         return target.post(act)
 
@@ -167,7 +163,7 @@ class MemoryTransport(Transport):
         self.listening: tuple[str, ...] = ()
         self._counters: Counter[str] = Counter()
         self._handler: TransportHandler | None = None
-        self._sender = SnapshotSender(self._send_snapshot, self._hand_over)
+        self._sender = SnapshotSender(self._send_snapshot, self._transferred)
         self._receiver: MemorySnapshotReceiver | None = None
         self._peers: dict[str, MemoryPeer] = {}
         self._calls: set[asyncio.Task[Any]] = set()
@@ -417,9 +413,13 @@ class MemoryTransport(Transport):
             await asyncio.sleep(self.options.rpc_timeout)
             raise Unreachable(f"nothing was heard for {self.options.rpc_timeout} s", sent=True)
 
-    def _hand_over(self, message: InstallSnapshot | InstallSnapshotResponse) -> None:
+    def _hand_over(self, message: InstallSnapshot) -> None:
         if self._handler is not None:
             self._handler.on_message(message)
+
+    def _transferred(self, response: InstallSnapshotResponse) -> None:
+        if self._handler is not None:
+            self._handler.on_message(response)
 
     # ------------------------------------------------------------------ peer calls
 
