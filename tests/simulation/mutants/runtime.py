@@ -15,14 +15,14 @@ from typing import Any
 from braft_core.abc import WriteBatch
 from braft_core.errors import BraftError, NoLeader, StorageFull
 from braft_core.peer import PeerReply, ProposeReply
-from braft_core.raft import Ready, Role, SnapshotMeta
+from braft_core.raft import Ready, SnapshotMeta
 from braft_core.runtime import forwarding
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.parked import ParkedRequests
 from braft_core.runtime.replica import Replica
-from braft_core.runtime.requests import Command, Query, Request, settle
+from braft_core.runtime.requests import Command, Query, settle
 from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.snapshots import Snapshotter
 from braft_core.runtime.writer import Writer
@@ -81,16 +81,6 @@ _UNSAFE = (
     "votes are durable before they are sent",
     "terms are durable before they are sent",
 )
-_PARTITIONS: dict[str, Any] = {
-    **_KILLS,
-    "faults": ("partition",),
-    "between_faults": 0.5,
-    "request_timeout": 5.0,
-    "election_timeout": 0.4,
-    "heartbeat_interval": 0.1,
-    "network": 0.002,
-    "disk": 0.002,
-}
 _LOST = ("acknowledged writes are there", "linearizability", "states are equal", "a node starts")
 _SILENT = (
     "every call is answered",
@@ -199,17 +189,6 @@ def reads_do_not_wait_for_their_index(patch: Patch) -> None:
     patch.setattr(Applier, "_read", read)
 
 
-def a_leader_reads_without_proof(patch: Patch) -> None:
-    """Serve reads at the commit index, without a round that proves the leadership."""
-
-    def start_read(self: Driver) -> None:
-        if self._queries and self.core.role is Role.LEADER:
-            queries, self._queries = self._queries, []
-            self.serve(self.core.commit_index, queries)
-
-    patch.setattr(Driver, "_start_read", start_read)
-
-
 def a_stop_forgets_the_proposals(patch: Patch) -> None:
     def refuse_nobody(self: Driver, reason: BraftError) -> None:
         self._halted = True
@@ -217,15 +196,6 @@ def a_stop_forgets_the_proposals(patch: Patch) -> None:
             self._timer.cancel()
 
     patch.setattr(Driver, "halt", refuse_nobody)
-
-
-def replaced_proposals_are_forgotten(patch: Patch) -> None:
-    """Lose what a deposed leader had appended, instead of proposing it again."""
-
-    def lost(self: Driver, requests: list[Request]) -> None:
-        return
-
-    patch.setattr(Driver, "_lost", lost)
 
 
 def retries_lose_all_but_the_first(patch: Patch) -> None:
@@ -264,19 +234,6 @@ def a_stop_leaves_the_snapshot_task(patch: Patch) -> None:
 
     patch.setattr(Snapshotter, "stop", stop)
     patch.setattr(Snapshotter, "cancel", lambda self: None)
-
-
-def late_reads_wait_without_end(patch: Patch) -> None:
-    """Never answer a read whose index is not applied before its deadline."""
-
-    def late(self: Applier, now: float) -> list[Query]:
-        return []
-
-    def refuse_ahead(self: Applier, why: BraftError) -> None:
-        self._ahead.clear()
-
-    patch.setattr(Applier, "late", late)
-    patch.setattr(Applier, "_refuse_ahead", refuse_ahead)
 
 
 def an_answer_overtakes_the_state(patch: Patch) -> None:
@@ -325,13 +282,7 @@ RUNTIME_MUTANTS = (
         an_unknown_outcome_counts_as_refused, ("what was refused is not applied",), _CUTS
     ),
     RuntimeMutant(reads_do_not_wait_for_their_index, ("linearizability", "revisions grow"), _CUTS),
-    RuntimeMutant(
-        a_leader_reads_without_proof,
-        ("linearizability", "revisions grow"),
-        {**_PARTITIONS, "reads": 0.6},
-    ),
     RuntimeMutant(a_stop_forgets_the_proposals, _SILENT, {**_KILLS, "faults": ("stop",)}),
-    RuntimeMutant(replaced_proposals_are_forgotten, _SILENT, _PARTITIONS),
     RuntimeMutant(retries_lose_all_but_the_first, _SILENT, _CUTS),
     RuntimeMutant(parked_requests_are_forgotten, _SILENT, _KILLS),
     RuntimeMutant(a_snapshot_is_never_named, ("the cluster serves again",), _SNAPSHOTS),
@@ -341,7 +292,6 @@ RUNTIME_MUTANTS = (
         _SNAPSHOTS,
     ),
     RuntimeMutant(a_stop_leaves_the_snapshot_task, _SILENT, {**_KILLS, "faults": ("stop",)}),
-    RuntimeMutant(late_reads_wait_without_end, _SILENT, {**_CUTS, "faults": ("still", "freeze")}),
     RuntimeMutant(
         an_answer_overtakes_the_state, ("a caller gets its own answer", "revisions grow"), _KILLS
     ),
