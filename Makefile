@@ -103,6 +103,7 @@ sim: $(VENV)/.stamp-base
 
 mutants: $(VENV)/.stamp-base
 	@$(PY) -m tests.simulation.mutants --jobs $(JOBS) $(ARGS)
+	@$(PY) -m tests.simulation.mutants.runtime $(ARGS)
 
 wheels: $(VENV)/.stamp-base
 	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import secrets
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import MappingProxyType
 from typing import NamedTuple
@@ -44,9 +45,15 @@ class Ports(NamedTuple):
     http: int
 
 
-def new_cluster_id() -> str:
-    """Return a new id for a cluster, unique in the world."""
-    return new_ksuid()
+def new_cluster_id(
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes, now: float | None = None
+) -> str:
+    """Return a new id for a cluster, unique in the world.
+
+    :param random_bytes: makes it so.
+    :param now: seconds since the epoch; ``None``: the system's.
+    """
+    return new_ksuid(random_bytes, now)
 
 
 # --------------------------------------------------------------------------------------------

@@ -32,9 +32,10 @@ from braft_core.node_options import NodeOptions, plain_options
 from braft_core.plugin.option_values import read_options
 from braft_core.plugin.options import PluginOptions
 from braft_core.runtime import clock
-from braft_core.runtime.components import Components
+from braft_core.runtime.components import Components, build_components
 from braft_core.runtime.fork_generation import generation
 from braft_core.runtime.lifecycle import NodeThreads
+from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.shielded import run_shielded
 from braft_core.runtime.sighup import SighupHandler
 from braft_core.runtime.signal_flag import SignalFlag
@@ -121,9 +122,9 @@ class Node(ClusterCalls, SnapshotCalls):
                 raise Stopped("this node was stopped and cannot start again; make another Node")
             self._pid, self._generation = os.getpid(), generation()
             # Set before it runs: observers and HTTP requests may use this object at once.
-            host = self._host = NodeThreads(
-                self._settings, self._own_services, self, self._http_server, self._timing
-            )
+            check_not_monkeypatched()
+            components = build_components(self._settings, self._own_services, self._timing)
+            host = self._host = NodeThreads(components, self, self._http_server)
             try:
                 host.start()
             except BaseException:

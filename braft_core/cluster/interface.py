@@ -76,6 +76,8 @@ class MembershipSettings:
     expect_is_unclear: str = ""
     #: The random wait before the first bootstrap, already drawn.
     sleep: float = 0.0
+    #: Random text that is this node's alone.
+    salt: str = ""
     #: No leader for this long: search discovery again.
     restart_min: float = 90.0
     #: How long the discovery view must be unchanged before a proposal.

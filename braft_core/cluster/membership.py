@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -70,7 +69,6 @@ class ClusterMembership:
         self._new_cluster_id = new_cluster_id
         self._abandon_cluster = abandon
         self._tasks = BackgroundTasks()
-        self._salt = secrets.token_hex(16)
         settings = host.settings
         self._timing = settings.timing
         self._prober = Prober(
@@ -148,7 +146,7 @@ class ClusterMembership:
             margin=settings.margin,
             listen=settings.listen,
             sleep=settings.sleep,
-            salt=self._salt,
+            salt=settings.salt,
             timing=settings.timing,
         )
 

@@ -16,7 +16,6 @@ import asyncio
 import functools
 import heapq
 import logging
-import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -27,6 +26,7 @@ from braft_core.abc.service import SLICE_BYTES
 from braft_core.errors import BraftError, NotReady, OutcomeUnknown, Stopped
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.pending import Segment
+from braft_core.runtime.platform import THREADS, Platform
 from braft_core.runtime.requests import Query, Request, settle
 from braft_core.serializers.unsupported import UnsupportedEncoding
 from braft_core.services.state_machine import StateMachine
@@ -83,15 +83,17 @@ class Applier:
         name: str,
         on_fatal: Callable[[BaseException], None],
         on_stop: Callable[[], None] = lambda: None,
+        platform: Platform = THREADS,
     ) -> None:
         self._machine = machine
         self._on_fatal = on_fatal
         self._on_stop = on_stop
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        # Serialises put() with stop(): a job is queued before the sentinel, or rejected.
+        # Serialises put() with stop(): a job is queued before the end, or rejected.
         self._gate = threading.Lock()
         self._ended = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._worker = platform.worker(name, self._work)
+        #: Why no job is done any more.
+        self._failed: Stopped | None = None
         #: Reads that are ahead of the state: (index, order, queries).
         self._ahead: list[tuple[int, int, list[Query]]] = []
         self._order = 0
@@ -126,7 +128,7 @@ class Applier:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._worker.start()
 
     def apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
         """Apply committed entries and answer the requests that wait for them."""
@@ -172,7 +174,7 @@ class Applier:
             yield piece
 
     def _slice(self, capture: SlicedCapture) -> bytes | None:
-        if threading.get_ident() == self._thread.ident:
+        if self._worker.is_current:
             return capture.next(SLICE_BYTES)
         future: Future[bytes | None] = Future()
         self._put(_Job(functools.partial(_make_slice, capture, future), slice=future))
@@ -182,15 +184,13 @@ class Applier:
         """Finish what is queued and end the thread."""
         with self._gate:
             self._ended = True
-            self._jobs.put(None)
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        self._worker.stop(timeout)
         self._refuse_ahead(Stopped("the node was stopped"))
 
     def _put(self, job: _Job) -> None:
         with self._gate:
             if not self._ended:
-                self._jobs.put(job)
+                self._worker.put(job)
                 return
         _refuse(job, Stopped("the node was stopped"))
 
@@ -200,20 +200,23 @@ class Applier:
 
     # -- on the applier thread -------------------------------------------------------------------
 
-    def _run(self) -> None:
-        job: _Job | None = None
+    def _work(self, jobs: Sequence[_Job]) -> None:
+        for job in jobs:
+            self._do(job)
+
+    def _do(self, job: _Job) -> None:
+        if self._failed is not None:
+            _refuse(job, self._failed)
+            return
         try:
-            while (job := self._jobs.get()) is not None:
-                job.action()
+            job.action()
         except BaseException as error:  # noqa: BLE001 - even MemoryError, and it must be reported
             # A state machine that failed in the middle of an entry must not go on: the node ends.
             _log.exception("the state machine failed")
             self._on_fatal(error)
-            why = Stopped(f"the state machine of this node failed: {error!r}")
-            self._refuse_ahead(why)
-            while job is not None:
-                _refuse(job, why)
-                job = self._jobs.get()
+            self._failed = Stopped(f"the state machine of this node failed: {error!r}")
+            self._refuse_ahead(self._failed)
+            _refuse(job, self._failed)
 
     def _apply(self, entries: Sequence[Entry], segments: list[Segment]) -> None:
         outcomes: list[Any] = []

@@ -36,6 +36,7 @@ from braft_core.runtime.advertised_address import AdvertisedAddress
 from braft_core.runtime.advertising import advertise, chosen_discovery
 from braft_core.runtime.initial_state import InitialState
 from braft_core.runtime.location import MEMORY, choose_location, data_directory
+from braft_core.runtime.platform import THREADS, Platform
 from braft_core.runtime.security_check import check_security, serves_reflection
 from braft_core.runtime.timing import Timing
 from braft_core.services.cluster import ClusterService
@@ -85,6 +86,8 @@ class Components:
     expect: int
     #: Whether the node keeps nothing when it stops.
     ephemeral: bool
+    #: Threads, event loop and randomness.
+    platform: Platform = THREADS
 
 
 def build_components(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
@@ -24,7 +23,9 @@ from braft_core.raft import Configuration
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.components import Components
+from braft_core.runtime.platform import THREADS, Platform
 from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.workers import Spawned
 from braft_core.services.cluster import checkpoint_command
 from braft_core.services.digests import KEPT, Checkpoint, Digest, new_hash
 from braft_core.services.envelope import read_need
@@ -75,12 +76,13 @@ class Digester:
         name: str,
         on_digest: Callable[[Checkpoint, int], None],
         stretch: float,
+        platform: Platform = THREADS,
     ) -> None:
-        self._stretch = stretch
+        self._stretch, self._platform = stretch, platform
         self._machine, self._name, self._on_digest = machine, name, on_digest
         self._lock = threading.Lock()
         self._waiting: _Capture | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: Spawned | None = None
         self._stopped = threading.Event()
         #: Rises whenever the state is replaced.
         self.generation = 0
@@ -91,15 +93,14 @@ class Digester:
 
     def capture(self, index: int) -> None:
         """*Applier.* Capture the state as it is after ``index``."""
-        begin = time.thread_time()
+        begin = clock.thread_time()
         captured = self._machine.capture_digests()
-        spent = time.thread_time() - begin
+        spent = clock.thread_time() - begin
         self.last_index, self.last_at = index, clock.monotonic()
         with self._lock:
             self._waiting = _Capture(index, captured, spent, self.generation)
             if self._thread is None and not self._stopped.is_set():
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                self._thread = self._platform.spawn(self._name, self._run)
 
     def forget(self) -> None:
         """*Applier.* Drop the captures of a state that was replaced."""
@@ -133,7 +134,7 @@ class Digester:
             return capture
 
     def _hash_all(self, capture: _Capture) -> Checkpoint | None:
-        begin = time.thread_time()
+        begin = clock.thread_time()
         digests: dict[str, Digest] = {}
         # Release each once it is hashed: a capture keeps its state in memory.
         capture.captured.reverse()
@@ -147,19 +148,19 @@ class Digester:
             if value is None:
                 return None
             digests[name] = Digest(code, value)
-        self.cost = capture.seconds + time.thread_time() - begin
+        self.cost = capture.seconds + clock.thread_time() - begin
         _log.debug("state digests at entry %d took %.3f s", capture.index, self.cost)
         return Checkpoint(capture.index, digests)
 
     def _hash(self, chunks: Iterator[bytes], generation: int) -> bytes | None:
-        hashed, begin = new_hash(), time.thread_time()
+        hashed, begin = new_hash(), clock.thread_time()
         for chunk in chunks:
             hashed.update(chunk)
-            spent = time.thread_time() - begin
+            spent = clock.thread_time() - begin
             if spent >= self._stretch:
                 if self._stopped.wait(_PAUSE * spent) or generation != self.generation:
                     return None
-                begin = time.thread_time()
+                begin = clock.thread_time()
         value: bytes = hashed.digest()
         return value
 
@@ -202,6 +203,7 @@ class StateDigests:
             f"braft-{components.ports.raft}-digest",
             self._on_digest,
             components.timing.digest_stretch,
+            components.platform,
         )
         self._interval = components.settings.digest_interval
         self._task: asyncio.Task[None] | None = None

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from braft_core.abc import Service
 from braft_core.addresses import join_host_port
 from braft_core.cluster_types import Consistency, Member
 from braft_core.compat.go_braft.server_id import short_id
-from braft_core.config import Settings
 from braft_core.errors import (
     BraftError,
     ConfigError,
@@ -31,19 +29,15 @@ from braft_core.runtime.address_changes import AddressTracker
 from braft_core.runtime.admin import Admin
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.argument_checks import seconds
-from braft_core.runtime.components import Components, build_components
+from braft_core.runtime.components import Components
 from braft_core.runtime.events import Events
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
 from braft_core.runtime.lease_keeper import LeaseKeeper
-from braft_core.runtime.loop import LoopThread
-from braft_core.runtime.monkeypatching import check_not_monkeypatched
 from braft_core.runtime.node_snapshots import NodeSnapshots
-from braft_core.runtime.periodic_checks import PeriodicChecks
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
 from braft_core.runtime.server import Server
 from braft_core.runtime.sessions import SessionCommand, Sessions
-from braft_core.runtime.timing import Timing
 from braft_core.runtime.writer import as_storage_error
 
 if TYPE_CHECKING:
@@ -82,31 +76,30 @@ class HTTPFrontend(Protocol):
 class NodeThreads:
     """Owns the threads and components of one running node.
 
+    :param components: its parts, with an open storage; closed if this raises.
     :param front: makes the HTTP server, or ``None`` for a node without one.
     """
 
     def __init__(
         self,
-        settings: Settings,
-        own_services: Sequence[Service],
+        components: Components,
         node: NodeAPI,
         front: Callable[[Components], HTTPFrontend | None],
-        timing: Timing,
     ) -> None:
-        check_not_monkeypatched()
-        self.settings = settings
-        self._timing = timing
-        self.components: Components = build_components(settings, own_services, timing)
-        name = f"braft-{self.components.ports.raft}"
-        self.events = Events(f"{name}-events")
+        self.components = components
+        self.settings = components.settings
+        self._timing = timing = components.timing
+        platform, name = components.platform, f"braft-{components.ports.raft}"
+        self.events = Events(f"{name}-events", platform)
         self._node = node
         self._applier = Applier(
             self.components.machine,
             f"{name}-applier",
             self._on_machine_failure,
             self._on_apply_stop,
+            platform,
         )
-        if settings.gc_freeze:
+        if self.settings.gc_freeze:
             # The state from a snapshot is new to the collector.
             self._applier.call_when_replaced(freeze_garbage_collector)
         try:
@@ -114,7 +107,7 @@ class NodeThreads:
             self._server = Server(self.components, self._applier, self.events, node, self._on_fatal)
             self.snapshots = NodeSnapshots(self._server)
             self._address_tracker = AddressTracker(self.components.advertised.ip)
-            self._loop = LoopThread(f"{name}-loop", timing.executor_stop)
+            self._loop = platform.loop(f"{name}-loop", timing.executor_stop)
         except BaseException:
             # Release the lock of the data directory: the node was not made.
             self.components.storage.close()
@@ -127,7 +120,7 @@ class NodeThreads:
         ]
         if self.components.follows:
             looks.append(self._look_at_addresses)
-        self._watch = PeriodicChecks(f"{name}-watch", looks, timing.check_interval)
+        self._watch = platform.checks(f"{name}-watch", looks, timing.check_interval)
         self._stopping = threading.Lock()
         self._closed = False
         #: The failure that ended the node.

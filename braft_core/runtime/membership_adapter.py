@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from typing import Protocol
 
 from braft_core.abc import Identity
@@ -111,7 +110,8 @@ class MembershipAdapter:
             expect=server.components.expect,
             expect_is_listed=expect_is_listed(settings, server.components.discovery),
             expect_is_unclear=expect_is_unclear(settings, server.components.discovery),
-            sleep=random.SystemRandom().uniform(*settings.sleep),
+            sleep=_between(*settings.sleep, server.components.platform.random()),
+            salt=server.components.platform.random_bytes(16).hex(),
             restart_min=settings.restart_min,
             margin=timing.discovery_margin,
             listen=timing.discovery_listen if guess else 0.0,
@@ -272,6 +272,10 @@ class CommandScan:
             )
             self._seen = (core, committed, written)
         return written
+
+
+def _between(least: float, most: float, share: float) -> float:
+    return least + (most - least) * share
 
 
 def _peers(core: RaftCore) -> dict[str, PeerView]:

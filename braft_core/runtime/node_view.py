@@ -5,7 +5,6 @@ Reads the parts of a running node and changes none.
 
 from __future__ import annotations
 
-import time
 from typing import Any, Protocol
 
 from braft_core.abc import Identity
@@ -148,7 +147,7 @@ class NodeView:
                     round(replica.driver.last_write_seconds, 6) if replica is not None else 0.0
                 ),
                 "autopilot": self._server.membership.autopilot,
-                "wallClock": time.time(),
+                "wallClock": clock.wall_ns() / 1e9,
                 "notes": self.notes(),
                 "refused": self._refused(),
                 "featureLevel": self._server.components.cluster.agreed.level,

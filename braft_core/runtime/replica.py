@@ -7,7 +7,6 @@ makes it when the node becomes a member, and drops it when the node leaves its c
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
 
 from braft_core.errors import BraftError
@@ -82,6 +81,7 @@ class Replica:
             self.driver.on_durable,
             self.driver.on_disk_trouble,
             timing,
+            components.platform,
         )
 
     @property
@@ -147,7 +147,7 @@ def _core(components: Components) -> RaftCore:
             request_timeout=settings.election_timeout / 2,
             max_uncommitted_entries=settings.max_outstanding,
         ),
-        random=random.SystemRandom().random,
+        random=components.platform.random,
         now=clock.monotonic(),
         hard_state=stored.hard_state or HardState(),
         entries=stored.entries,

@@ -95,14 +95,19 @@ class Server:
         self._store_upkeep = StoreUpkeep(self)
         self._lessor = Lessor(self)
         self.lease_keeper = LeaseKeeper(self, events)
-        self.sessions = Sessions(self, components.serializer, settings.request_timeout)
+        self.sessions = Sessions(
+            self,
+            components.serializer,
+            settings.request_timeout,
+            components.platform.random_bytes,
+        )
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
         self.digests = StateDigests(self, self.adapter)
         self.membership = ClusterMembership(
             self.adapter,
             components.discovery,
-            new_cluster_id,
+            lambda: new_cluster_id(components.platform.random_bytes, clock.wall_ns() // 10**9),
             lambda: abandon_cluster(self, self.adapter),
         )
         self.view = NodeView(self)

@@ -18,6 +18,7 @@ from braft_core.errors import BraftError, InvalidRequest, NotReady, ProtocolViol
 from braft_core.raft import Configuration, InstallSnapshot, RaftCore, SnapshotMeta
 from braft_core.runtime.applier import Applier, Capture
 from braft_core.runtime.components import Components
+from braft_core.runtime.platform import Platform
 
 __all__ = ["SnapshotPolicy", "Snapshotter"]
 
@@ -176,7 +177,8 @@ class Snapshotter:
                 return self.last  # a received snapshot has overtaken the capture
             at, configuration = log.configuration_entry_at(capture.index)
             name = f"braft-{self._components.ports.raft}-snapshot"
-            self._writing = _Write(self._store, capture, configuration, at, name)
+            platform = self._components.platform
+            self._writing = _Write(self._store, capture, configuration, at, platform, name)
             try:
                 meta = await self._writing.result()
             except BraftError:
@@ -265,6 +267,7 @@ class _Write:
         capture: Capture,
         configuration: Configuration,
         configuration_index: int,
+        platform: Platform,
         name: str,
     ) -> None:
         self._store = store
@@ -276,8 +279,7 @@ class _Write:
         self._cancelled = threading.Event()
         #: The snapshot once it is complete and durable.
         self.written: SnapshotMeta | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._thread.start()
+        platform.spawn(name, self._run)
 
     async def result(self) -> SnapshotMeta:
         """Wait until it is durable. The write goes on if the caller is cancelled."""

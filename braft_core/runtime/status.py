@@ -6,7 +6,6 @@ import asyncio
 import functools
 import os
 import re
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -138,7 +137,7 @@ class Status:
 
     @staticmethod
     async def _ask(server: Server, call: Call, timeout: float) -> dict[str, Any]:
-        asked = time.time()
+        asked = clock.wall_ns() / 1e9
         try:
             reply = await call(server.address, DetailsRequest(), timeout)
         except BraftError as error:
@@ -151,7 +150,7 @@ class Status:
         found.pop("clockSkew", None)
         if "wallClock" in found:
             # It was read about halfway between the question and the answer.
-            found["clockSkew"] = round(found["wallClock"] - (asked + time.time()) / 2, 3)
+            found["clockSkew"] = round(found["wallClock"] - (asked + clock.wall_ns() / 1e9) / 2, 3)
         return found
 
 

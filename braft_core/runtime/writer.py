@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -20,7 +18,9 @@ from braft_core.abc import Storage, WriteBatch
 from braft_core.errors import StorageError, StorageFull
 from braft_core.raft import Message
 from braft_core.runtime import clock
+from braft_core.runtime.platform import THREADS, Platform
 from braft_core.runtime.timing import Timing
+from braft_core.runtime.workers import EndOfWork
 
 __all__ = ["Writer", "WriterReport", "as_storage_error"]
 
@@ -54,16 +54,17 @@ class Writer:
         on_durable: Callable[[WriterReport], None],
         on_trouble: Callable[[StorageError | None], None],
         timing: Timing,
+        platform: Platform = THREADS,
     ) -> None:
         self._timing = timing
         self._storage = storage
         self._loop = loop
         self._on_durable = on_durable
         self._on_trouble = on_trouble
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._worker = platform.worker(name, self._work, self._begin, many=True)
         self._in_flight = 0
+        #: When the jobs under way were taken, and whether the disk was full for them.
+        self._began, self._troubled = 0.0, False
         #: When the write under way began; infinity between writes. Read on any thread.
         self.writing_since = inf
         #: Seconds that the latest write took, and when it ended.
@@ -72,7 +73,7 @@ class Writer:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self._worker.start()
 
     @property
     def idle(self) -> bool:
@@ -100,47 +101,35 @@ class Writer:
     def submit(self, number: int, batch: WriteBatch | None, messages: list[Message]) -> None:
         """Queue a batch (``None``: nothing to write, but its messages keep their place)."""
         self._in_flight += 1
-        self._jobs.put(_Job(number, batch, messages))
+        self._worker.put(_Job(number, batch, messages))
 
     def run(self, action: Callable[[], None]) -> None:
         """Queue maintenance of the store, such as compaction, behind what was submitted."""
         self._in_flight += 1
-        self._jobs.put(_Job(0, None, [], action))
+        self._worker.put(_Job(0, None, [], action))
 
     def stop(self, timeout: float) -> None:
         """Write what is queued and end the thread."""
-        self._closing.set()
-        self._jobs.put(None)
-        self._thread.join(timeout)
+        self._worker.stop(timeout)
 
     @property
     def ended(self) -> bool:
         """Whether the thread has ended, after :meth:`stop`."""
-        return not self._thread.is_alive()
+        return self._worker.ended
 
-    def _run(self) -> None:
-        open_for_more = True
-        while open_for_more:
-            first = self._jobs.get()
-            if first is None:
-                return
-            jobs = [first]
-            while not self._jobs.empty():
-                job = self._jobs.get()
-                if job is None:
-                    open_for_more = False
-                    break
-                jobs.append(job)
-            if not self._write(jobs):
-                return
+    # -- on the writer thread --------------------------------------------------------------------
 
-    def _write(self, jobs: list[_Job]) -> bool:
+    def _begin(self) -> None:
+        self._began = self.writing_since = clock.monotonic()
+        self._troubled = False
+
+    def _work(self, jobs: Sequence[_Job]) -> float | None:
+        """Write and report. Return seconds to wait for space if the disk is full."""
         batches = [job.batch for job in jobs if job.batch is not None]
-        started = self.writing_since = clock.monotonic()
         if batches and not self._persist(batches):
-            return False
+            return self._timing.full_disk_retry
         ended = clock.monotonic()
-        self._took, self._ended, self.writing_since = ended - started, ended, inf
+        self._took, self._ended, self.writing_since = ended - self._began, ended, inf
         quiet = ended - self._logged <= self._timing.slow_write_reported
         if self._took > self._timing.write_slow and not quiet:
             self._logged = ended
@@ -153,7 +142,9 @@ class Writer:
         report = WriterReport(number, messages, self._took)
         self._tell(self._report, report, len(jobs))
         maintained = [self._maintain(job.action) for job in jobs if job.action is not None]
-        return all(maintained)
+        if not all(maintained):
+            raise EndOfWork
+        return None
 
     def _maintain(self, action: Callable[[], None]) -> bool:
         try:
@@ -167,26 +158,25 @@ class Writer:
         return True
 
     def _persist(self, batches: list[WriteBatch]) -> bool:
-        """Write until it is durable; ``False`` when the store failed for good or we are closing."""
-        troubled = False
-        while True:
-            try:
-                self._storage.write(batches)
-            except StorageFull as error:
-                if not troubled:
-                    _log.error("the disk is full, writes wait for space: %s", error)
-                    self._tell(self._on_trouble, error)
-                    troubled = True
-                if self._closing.wait(self._timing.full_disk_retry):
-                    return False
-            except Exception as error:  # noqa: BLE001 - a store that breaks its rule ends the node
-                self._tell(self._on_trouble, as_storage_error(error))
-                return False
-            else:
-                if troubled:
-                    _log.info("the disk has space again, writes go on")
-                    self._tell(self._on_trouble, None)
-                return True
+        """Write; return whether it is durable, ``False`` if the disk is full.
+
+        :raises EndOfWork: the store failed for good.
+        """
+        try:
+            self._storage.write(batches)
+        except StorageFull as error:
+            if not self._troubled:
+                _log.error("the disk is full, writes wait for space: %s", error)
+                self._tell(self._on_trouble, error)
+                self._troubled = True
+            return False
+        except Exception as error:
+            self._tell(self._on_trouble, as_storage_error(error))
+            raise EndOfWork from error
+        if self._troubled:
+            _log.info("the disk has space again, writes go on")
+            self._tell(self._on_trouble, None)
+        return True
 
     def _report(self, report: WriterReport, jobs: int) -> None:
         self._in_flight -= jobs

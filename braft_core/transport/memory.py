@@ -30,7 +30,6 @@ from braft_core.errors import (
 )
 from braft_core.peer import PeerReply, PeerRequest
 from braft_core.raft.messages import (
-    AppendEntries,
     InstallSnapshot,
     InstallSnapshotResponse,
     Message,
@@ -38,13 +37,14 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION, WRONG_CLUSTER, refuse, refuse_call
-from braft_core.transport.memory_peer import MemoryPeer
+from braft_core.transport.memory_peer import MemoryPeer, copied, resolve
 from braft_core.transport.memory_snapshots import MemorySnapshotReceiver, on_loop, watched
 from braft_core.transport.snapshot_transfer import SnapshotReader, SnapshotSender
 
 __all__ = ["MemoryNetwork", "MemoryTransport"]
 
 _log = logging.getLogger(__name__)
+_Act = Callable[[TransportHandler], None]
 
 
 class MemoryNetwork:
@@ -91,6 +91,14 @@ class MemoryNetwork:
                 other.lose(victim.identity.server_id)
 
     # Called by the transports.
+
+    def deliver(self, source: MemoryTransport, target: MemoryTransport, act: _Act) -> bool:
+        """Carry something to ``target``, which then runs ``act``; ``False``: its loop is gone."""
+        return target.post(act)
+
+    def run_on(self, target: MemoryTransport, step: Any) -> asyncio.Future[Any]:
+        """Run a coroutine on another node's loop. :raises Unreachable: that loop is gone."""
+        return on_loop(target.loop, step)
 
     def join(self, node: MemoryTransport, addresses: tuple[str, ...]) -> tuple[str, ...]:
         """Listen; port 0 is replaced. :raises ConfigError: if an address is taken."""
@@ -174,7 +182,7 @@ class MemoryTransport(Transport):
 
     async def start(self, handler: TransportHandler) -> None:
         """See the base class."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self._identity_of = handler
         self.listening = self._network.join(self, self.options.listen)
         self._handler = handler
@@ -204,7 +212,7 @@ class MemoryTransport(Transport):
         """Let the others report the requests that get no answer any more."""
         me = self.identity.server_id
         for other in self._network.others(self):
-            other._post(lambda _, other=other: other._left_by(me))  # type: ignore[misc]
+            other.post(lambda _, other=other: other._left_by(me))  # type: ignore[misc]
 
     def _left_by(self, server_id: str) -> None:
         peer = self._peers.get(server_id)
@@ -250,12 +258,12 @@ class MemoryTransport(Transport):
                 peer.forget()
             for answer, server in self._awaited.items():
                 if server.identity.server_id == server_id:
-                    _resolve(answer, Unreachable("the connection broke", sent=True))
+                    resolve(answer, Unreachable("the connection broke", sent=True))
             handler.on_connection_lost(server_id)
 
-        self._post(lose)
+        self.post(lose)
 
-    def _post(self, act: Callable[[TransportHandler], None]) -> bool:
+    def post(self, act: Callable[[TransportHandler], None]) -> bool:
         """Run ``act`` on this node's loop, if it still runs by then."""
 
         def run() -> None:
@@ -263,7 +271,7 @@ class MemoryTransport(Transport):
                 act(self._handler)
 
         try:
-            self._loop.call_soon_threadsafe(run)
+            self.loop.call_soon_threadsafe(run)
         except RuntimeError:
             return False  # The loop is closed, and with it the node.
         return True
@@ -283,12 +291,14 @@ class MemoryTransport(Transport):
             self._dropped(message.to)
         elif self._network.cut(self.listening, target.listening):
             self._expect_silence(message.to)
-        elif not peer.admit(message, self._loop.time() - self.options.rpc_timeout):
+        elif not peer.admit(message, self.loop.time() - self.options.rpc_timeout):
             self._dropped(message.to)
         else:
-            cluster_id, sent = self.identity.cluster_id, _copy(message)
+            cluster_id, sent = self.identity.cluster_id, copied(message)
             sent.context = _Route(self, message.request_id)
-            if not target._post(lambda handler: target._receive(handler, sent, cluster_id)):
+            if not self._network.deliver(
+                self, target, lambda handler: target._receive(handler, sent, cluster_id)
+            ):
                 self._dropped(message.to)
 
     def _receive(self, handler: TransportHandler, message: Request, cluster_id: str) -> None:
@@ -299,7 +309,7 @@ class MemoryTransport(Transport):
         self.counters[refusal.kind] += 1
         route: _Route = message.context
         to, reason = message.to, refusal.reason
-        route.origin._post(lambda _: route.origin._refused(to, reason))
+        self._network.deliver(self, route.origin, lambda _: route.origin._refused(to, reason))
 
     def reply(self, message: Response) -> None:
         """See the base class."""
@@ -312,10 +322,10 @@ class MemoryTransport(Transport):
         route: _Route = message.context
         origin, sender = route.origin, self.identity.server_id
         if self._network.cut(self.listening, origin.listening):
-            origin._post(lambda _: origin._expect_silence(sender))
+            origin.post(lambda _: origin._expect_silence(sender))
             return
         response = replace(message, context=None, request_id=route.request_id)
-        origin._post(lambda handler: origin._answered(handler, response))
+        self._network.deliver(self, origin, lambda h: origin._answered(h, response))
 
     def refuse(self, message: Message, error: BraftError) -> None:
         """See the base class. There is no connection to close; report to the request's sender."""
@@ -327,7 +337,7 @@ class MemoryTransport(Transport):
                 context.set_exception(error)
         elif isinstance(context, _Route):
             origin, reason = context.origin, error.message
-            origin._post(lambda _: origin._refused(me, reason))
+            self._network.deliver(self, origin, lambda _: origin._refused(me, reason))
         else:
             self._dropped(message.sender)
 
@@ -359,7 +369,7 @@ class MemoryTransport(Transport):
                 peer.silence = None
                 self._dropped(to)
 
-            peer.silence = self._loop.call_later(self.options.rpc_timeout, over)
+            peer.silence = self.loop.call_later(self.options.rpc_timeout, over)
 
     # ------------------------------------------------------------------ snapshots
 
@@ -375,7 +385,9 @@ class MemoryTransport(Transport):
             stall = self.options.timing.snapshot_stall
             receiving = target._receiver.receive(sent, self.identity.cluster_id, contents)
             try:
-                response = await watched(on_loop(target._loop, receiving), source, stall)
+                response: InstallSnapshotResponse = await watched(
+                    self._network.run_on(target, receiving), source, stall
+                )
             except WrongCluster:
                 self.counters["refused_by_peer"] += 1
                 raise
@@ -388,7 +400,7 @@ class MemoryTransport(Transport):
         """Yield the contents, on the target's loop."""
         while True:
             await self._pass(target)
-            chunk = await on_loop(self._loop, source.next())
+            chunk = await self._network.run_on(self, source.next())
             if not chunk:
                 return
             yield chunk
@@ -431,11 +443,13 @@ class MemoryTransport(Transport):
             raise Unreachable(message, address=address, sent=True) from error
 
     async def _exchange(self, target: MemoryTransport, request: PeerRequest) -> PeerReply:
-        answer: asyncio.Future[PeerReply] = self._loop.create_future()
+        answer: asyncio.Future[PeerReply] = self.loop.create_future()
         cluster_id = self.identity.cluster_id
         if not self._network.cut(self.listening, target.listening):
-            posted = target._post(
-                lambda handler: target._spawn(handler, request, cluster_id, self, answer)
+            posted = self._network.deliver(
+                self,
+                target,
+                lambda handler: target._spawn(handler, request, cluster_id, self, answer),
             )
             if not posted:
                 raise Unreachable("the node is gone", sent=False)
@@ -453,7 +467,7 @@ class MemoryTransport(Transport):
         origin: MemoryTransport,
         answer: asyncio.Future[PeerReply],
     ) -> None:
-        task = self._loop.create_task(self._serve(handler, request, cluster_id, origin, answer))
+        task = self.loop.create_task(self._serve(handler, request, cluster_id, origin, answer))
         self._calls.add(task)
         task.add_done_callback(self._calls.discard)
 
@@ -481,20 +495,4 @@ class MemoryTransport(Transport):
             _log.exception("a peer call failed")
             result = BraftError(f"internal error: {type(error).__name__}: {error}")
         if not self._network.cut(self.listening, origin.listening):
-            origin._post(lambda _: _resolve(answer, result))
-
-
-def _copy(message: Request) -> Request:
-    """Copy a request for the receiver, so that the sender may change its own."""
-    if isinstance(message, AppendEntries):
-        return replace(message, entries=list(message.entries), request_id=0)
-    return replace(message, request_id=0)
-
-
-def _resolve(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
-    if answer.done():
-        return
-    if isinstance(result, BraftError):
-        answer.set_exception(result)
-    else:
-        answer.set_result(result)
+            self._network.deliver(self, origin, lambda _: resolve(answer, result))

@@ -6,10 +6,13 @@ Bounds the requests under way as a connection does: those with entries, and all 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
+from braft_core.errors import BraftError
+from braft_core.peer import PeerReply
 from braft_core.raft.messages import AppendEntries, Request, Response
 
-__all__ = ["MemoryPeer"]
+__all__ = ["MemoryPeer", "copied", "resolve"]
 
 #: Requests without a response: as many as a connection queues, and as a node is given at a time.
 _MAX_APPENDS = 128
@@ -55,3 +58,20 @@ class MemoryPeer:
         self._appends.clear()
         self._others.clear()
         return waited
+
+
+def copied(message: Request) -> Request:
+    """Copy a request for the receiver, so that the sender may change its own."""
+    if isinstance(message, AppendEntries):
+        return replace(message, entries=list(message.entries), request_id=0)
+    return replace(message, request_id=0)
+
+
+def resolve(answer: asyncio.Future[PeerReply], result: PeerReply | BraftError) -> None:
+    """Give a call its answer, unless it has one."""
+    if answer.done():
+        return
+    if isinstance(result, BraftError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from math import inf
 from typing import Any, TypeVar
@@ -39,14 +39,17 @@ class _Worker:
     """A thread that runs the blocking steps of one transfer in order."""
 
     def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
 
     def start(self, step: Callable[..., _T], *args: object) -> asyncio.Future[_T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, step, *args)
+        return self._loop.run_in_executor(self._pool, step, *args)
 
-    def end(self, last: Callable[[], object]) -> Future[object]:
+    def end(self, last: Callable[[], object]) -> asyncio.Future[object]:
         """Run ``last`` after everything else and end the thread; do not wait for it."""
-        ended = self._pool.submit(last)
+        ended = self._loop.run_in_executor(self._pool, last)
+        # Nobody may ask for its outcome; asyncio would log an error as never retrieved.
+        ended.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._pool.shutdown(wait=False)
         return ended
 
@@ -198,7 +201,7 @@ class InboundSnapshot:
         self._sink: SnapshotSink | None = None
         self._worker = _Worker("braft-snapshot-in")
         self._over = False
-        self._ended: Future[object] | None = None
+        self._ended: asyncio.Future[object] | None = None
         self._pieces = _SMALL_PIECES + message.meta.size // _PIECE_BYTES
 
     async def begin(self) -> None:
@@ -255,7 +258,7 @@ class InboundSnapshot:
     async def ended(self) -> None:
         """Wait until its thread has ended, after :meth:`close`."""
         if self._ended is not None:
-            await asyncio.shield(asyncio.wrap_future(self._ended))
+            await asyncio.shield(self._ended)
 
     def replace(self) -> None:
         """End it in favour of a newer transfer."""

@@ -357,7 +357,7 @@ class _TransfersComeFirst(MemoryTransport):
             super().send(message)
 
     def _later(self, message: Request) -> None:
-        self._loop.call_later(1.1, super().send, message)
+        self.loop.call_later(1.1, super().send, message)
 
 
 class _HasNoBound(MemoryTransport):
@@ -419,7 +419,7 @@ class _ReportsAfterTheStop(MemoryTransport):
         handler = self._handler
         await super().stop()
         if handler is not None:
-            self._loop.call_later(0.02, handler.on_unreachable, "b")
+            self.loop.call_later(0.02, handler.on_unreachable, "b")
 
 
 _RULES: list[tuple[type[MemoryTransport], str]] = [

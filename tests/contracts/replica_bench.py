@@ -44,8 +44,10 @@ from braft_core.raft import (
 from braft_core.runtime import clock
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.initial_state import InitialState
+from braft_core.runtime.platform import THREADS
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
@@ -193,11 +195,15 @@ class Bench:
             transport=self.transport,
             ports=SimpleNamespace(raft=1),
             server_id=ME,
+            platform=THREADS,
         )
+        self.retries = RetryQueue(lambda request: self.replica.driver.submit(request), 0.0)
+        self.retries.start()
         self.replica = Replica(
             cast("Any", components),
             self.applier,
             forwarder=cast("Any", self),
+            retries=self.retries,
             publisher=cast("Any", self),
             admission=cast("Any", self),
             explain=lambda: "",

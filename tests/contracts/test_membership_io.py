@@ -236,7 +236,8 @@ def _of(**addresses: str) -> Configuration:
 
 def test_an_announced_address_outlasts_the_configuration_and_goes_with_the_member() -> None:
     connections = Connections()
-    addresses = PeerAddresses(Identity("a", "a:1"), cast("Any", connections))
+    own = SimpleNamespace(identity=Identity("a", "a:1"))
+    addresses = PeerAddresses(cast("Any", own), cast("Any", connections))
     addresses.use_configuration(_of(a="a:1", b="b:1", c="c:1"))
     assert connections.peers == {"b": "b:1", "c": "c:1"}
     addresses.set("b", "b:2")

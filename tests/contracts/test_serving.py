@@ -16,6 +16,7 @@ from braft_core.runtime.forwarding import Forwarder
 from braft_core.runtime.parked import ParkedRequests
 from braft_core.runtime.peer_calls import PeerCallHandler
 from braft_core.runtime.requests import Command, Query
+from braft_core.runtime.retry_queue import RetryQueue
 from braft_core.runtime.timing import Timing
 from braft_core.runtime.verified_sink import VerifiedSink
 from braft_core.storage.memory_snapshots import MemorySnapshots
@@ -99,12 +100,14 @@ def test_an_attempt_that_was_superseded_is_not_sent_again() -> None:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         submitted: list[Command | Query] = []
+        retries = RetryQueue(submitted.append, 0.0)
+        retries.start()
         server = SimpleNamespace(
             addresses=SimpleNamespace(of=lambda _: "b:1"),
             identity=Identity("a", "a:1", "cl"),
-            submit=submitted.append,
+            retries=retries,
         )
-        forwarder = Forwarder(cast("Any", server), lambda *_: answer, Timing(request_retry=0.0))
+        forwarder = Forwarder(cast("Any", server), lambda *_: answer, Timing())
         superseded, plain = _Retryable(put(1), 30.0, loop), Command(put(2), 30.0, loop)
         forwarder.commands("b", [superseded, plain])
         await asyncio.sleep(0)

@@ -16,8 +16,8 @@ from braft_core.errors import Busy, NotReady, StorageFull
 from braft_core.raft import HardState
 from braft_core.runtime import leave_empty_cluster
 from braft_core.runtime.leave_empty_cluster import abandon_cluster
-from braft_core.runtime.loop import LoopThread
 from braft_core.runtime.meta_keys import BOOTSTRAP_RECORD, CLUSTER_ID
+from braft_core.runtime.platform import RunningLoop
 from braft_core.runtime.requests import Query
 from braft_core.runtime.timing import Timing
 from braft_testing.internals import internals
@@ -55,7 +55,7 @@ class Disk:
 
 
 def begin_to_abandon(
-    server: Any, loop: LoopThread, before: Callable[[], None] = lambda: None
+    server: Any, loop: RunningLoop, before: Callable[[], None] = lambda: None
 ) -> None:
     """Begin to abandon the cluster as soon as the node may."""
 

@@ -12,6 +12,7 @@ import binascii
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgpack
@@ -63,15 +64,18 @@ class RaftID:
         return {name: getattr(self, name) for name in _KEYS.values()}
 
 
-def new_ksuid() -> str:
+def new_ksuid(
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes, now: float | None = None
+) -> str:
     """Return a new KSUID: seconds since May 2014 in 32 bits, then 128 random bits.
 
     A wall clock outside that range counts as its nearest end: the random bits alone make the id
     unique, and a machine without a battery-backed clock boots in 1970.
     """
-    seconds = min(max(int(time.time()) - EPOCH_STAMP, 0), _LATEST_KSUID)
+    now = time.time() if now is None else now
+    seconds = min(max(int(now) - EPOCH_STAMP, 0), _LATEST_KSUID)
     moment = seconds.to_bytes(Ksuid.TIMESTAMP_LENGTH_IN_BYTES, "big")
-    payload = secrets.token_bytes(Ksuid.PAYLOAD_LENGTH_IN_BYTES)
+    payload = random_bytes(Ksuid.PAYLOAD_LENGTH_IN_BYTES)
     return str(Ksuid.from_bytes(moment + payload))
 
 

@@ -78,7 +78,7 @@ def place(tmp_path: Path) -> Iterator[Location]:
 
 #: The steps of a start, in order.
 STEPS: list[tuple[Any, str]] = [
-    (lifecycle, "build_components"),
+    (node_module, "build_components"),
     (components, "choose_location"),
     (lifecycle, "Server"),
     (LoopThread, "start"),

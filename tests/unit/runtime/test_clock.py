@@ -34,7 +34,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Machine]:
     machine = Machine()
     monkeypatch.setattr(time, "monotonic", lambda: machine.monotonic)
     monkeypatch.setattr(
@@ -42,12 +42,14 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
         "clock_gettime",
         lambda which: machine.boottime if which == BOOTTIME else machine.monotonic,
     )
-    return machine
+    with clock.installed(clock.system_clock()):
+        yield machine
 
 
 @pytest.fixture
-def reloaded() -> Iterator[None]:
+def reloaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
+    monkeypatch.undo()
     importlib.reload(clock)
 
 
@@ -111,8 +113,8 @@ def test_without_such_a_clock_the_usual_one_is_read(
     monkeypatch: pytest.MonkeyPatch, reloaded: None
 ) -> None:
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
-    importlib.reload(clock)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    importlib.reload(clock)
     assert clock.monotonic() == 7.0
 
 
@@ -124,8 +126,8 @@ def test_a_kernel_that_does_not_know_it_is_no_obstacle(
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(time, "clock_gettime", refuse)
-    importlib.reload(clock)
     monkeypatch.setattr(time, "monotonic", lambda: 7.0)
+    importlib.reload(clock)
     assert clock.monotonic() == 7.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +11,9 @@ import pytest
 
 from braft_core import StateMachineService, command
 from braft_core.cluster.interface import RaftView
+from braft_core.runtime import clock
 from braft_core.runtime.digests import Digester, StateDigests, is_due
+from braft_core.runtime.platform import THREADS
 from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.capabilities import NONE, Capabilities
@@ -152,7 +153,7 @@ def test_hashing_pauses_for_three_times_as_long_as_it_works(
 ) -> None:
     """A counter replaces the time, so a busy machine has no influence."""
     worked = iter(range(10**6))
-    monkeypatch.setattr(time, "thread_time", lambda: next(worked) * 0.002)
+    monkeypatch.setattr(clock, "thread_time", lambda: next(worked) * 0.002)
     pauses: list[float] = []
 
     class Many(Slow):
@@ -192,6 +193,7 @@ def leader(
         ports=SimpleNamespace(raft=1),
         settings=SimpleNamespace(digest_interval=1e-9, request_timeout=1.0),
         timing=Timing(),
+        platform=THREADS,
     )
     applier = SimpleNamespace(call_when_replaced=lambda callback: None, applied_index=applied)
     server: Any = SimpleNamespace(components=components, applier=applier, is_leader=leads)

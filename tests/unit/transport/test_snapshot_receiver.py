@@ -110,6 +110,8 @@ def test_ended_transfers_are_forgotten() -> None:
                 await receiver.receive(offer(), failing)
         unfinished: list[InboundSnapshot] = receiver._unfinished
         assert len(unfinished) <= 2
+        for last in unfinished:
+            await last.ended()
 
     asyncio.run(asyncio.wait_for(scenario(), LONG))
     assert (handler.most, handler.files) == (1, 0)

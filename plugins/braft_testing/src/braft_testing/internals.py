@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from braft_core.node import Node
 from braft_core.runtime.lifecycle import NodeThreads
-from braft_core.runtime.loop import LoopThread
+from braft_core.runtime.platform import RunningLoop
 from braft_core.runtime.server import Server
 from braft_core.runtime.timing import Timing
 
@@ -24,7 +24,7 @@ class Internals(NamedTuple):
     #: Everything that lives on the loop. Touch it there: ``loop.run(...)``.
     server: Server
     #: The thread of the loop.
-    loop: LoopThread
+    loop: RunningLoop
 
 
 def internals(node: Node) -> Internals:
