@@ -49,6 +49,8 @@ class Alone:
     #: Resident bytes of a key beside those of key and value.
     bytes_a_key: float
     collection_ms: float
+    #: The same after ``gc.freeze()``, as with ``BRAFT_GC_FREEZE``.
+    frozen_collection_ms: float
     capture_us: float
     slices: int
     slowest_slice_ms: float
@@ -90,6 +92,9 @@ def alone(keys: int) -> Alone:
     put = time.thread_time() - begin
     gc.collect()
     collection = _spent(gc.collect)
+    gc.freeze()
+    frozen = _spent(gc.collect)
+    gc.unfreeze()
     beside = resident_bytes(os.getpid()) - before - data
     begin = time.thread_time()
     capture = service.snapshot()
@@ -110,6 +115,7 @@ def alone(keys: int) -> Alone:
         put_us=put / keys * 1e6,
         bytes_a_key=beside / keys,
         collection_ms=collection * 1e3,
+        frozen_collection_ms=frozen * 1e3,
         capture_us=captured * 1e6,
         slices=len(slices) - 1,
         slowest_slice_ms=max(slices) * 1e3,

@@ -22,7 +22,7 @@ from braft_core.services.store.index import retained
 from braft_core.services.store.lease_commands import LeaseCommands
 from braft_core.services.store.limits import check_number, shown
 from braft_core.services.store.ranges import RangeOp, read_range
-from braft_core.services.store.records import MOD
+from braft_core.services.store.records import MOD, whole
 from braft_core.services.store.snapshot import Capture, check, load
 from braft_core.services.store.txn import DeleteOp, Outcome, Plan, PutOp, TxnOp
 
@@ -273,7 +273,7 @@ class StoreService(LeaseCommands):
         for _, versions in keyspace.index.versions_from(b""):
             for record in retained(versions, compacted):
                 if record[MOD] <= at:
-                    hashed.update(pack(record))
+                    hashed.update(pack(whole(record)))
         return [int.from_bytes(hashed.digest(), "big"), at, compacted]
 
     @query

@@ -10,60 +10,86 @@ from __future__ import annotations
 import weakref
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from operator import itemgetter
+from typing import NamedTuple
 
 from braft_core.services.store.index import Index
-from braft_core.services.store.records import KEY, MOD, VALUE, Record, record_bytes
+from braft_core.services.store.records import (
+    KEY,
+    MOD,
+    VALUE,
+    Record,
+    Stored,
+    record_bytes,
+    whole,
+)
 
 __all__ = ["History"]
 
 #: Events before the compaction stay in the list until so many can go at once.
 _TIDY = 1 << 16
 
+#: Events between two marks.
+_STEP = 64
+
 _mod = itemgetter(MOD)
+
+
+class _Sum(NamedTuple):
+    """A sum over the first events since the beginning."""
+
+    count: int  # type: ignore[assignment]  # over tuple.count
+    total: int
 
 
 class History:
     """The records of an index by revision, those of the compaction included. Not thread-safe."""
 
     __slots__ = (
+        "_buried",
+        "_buried_until",
         "_dropped",
         "_events",
-        "_freed",
+        "_first",
+        "_marks",
+        "_marks_gone",
         "_pins",
-        "_superseded",
-        "_tombs",
-        "_total",
+        "_replaced",
+        "_replaced_until",
         "compacted",
     )
 
     def __init__(self) -> None:
         #: The revision of the last compaction; what came before it cannot be read.
         self.compacted = 0
-        self._events: list[Record] = []
-        #: For each event, the bytes that all compactions up to it free, in total.
-        self._superseded = array("q")
-        self._total = 0
-        #: Bytes of the newest revision's tombstones. A compaction up to the next one frees them.
-        self._tombs = 0
-        #: The total that compactions have freed.
-        self._freed = 0
+        self._events: list[Stored] = []
+        #: The number of events that are not in the list any more.
+        self._first = 0
+        #: Bytes of all versions that events have replaced, and of all tombstones.
+        self._replaced = 0
+        self._buried = 0
+        #: Both sums after each :data:`_STEP` events, in turn. A compaction between two marks adds
+        #: the few events behind the first; a sum for each event would take too much memory.
+        self._marks = array("q")
+        self._marks_gone = 0
+        #: Number of events and sum up to which compactions have freed what was replaced (the events
+        #: of their own revision included) and tombstones (those not included).
+        self._replaced_until = _Sum(0, 0)
+        self._buried_until = _Sum(0, 0)
         #: How many events the dropping of versions has come past.
         self._dropped = 0
         self._pins: list[weakref.ref[object]] = []
 
-    def append(self, record: Record, replaced: Record | None) -> None:
+    def append(self, record: Stored, replaced: Stored | None) -> None:
         """Add the newest event, and the version that it replaced."""
-        if self._tombs and self._events[-1][MOD] != record[MOD]:
-            self._total += self._tombs
-            self._tombs = 0
         if replaced is not None:
-            self._total += record_bytes(replaced)
+            self._replaced += record_bytes(replaced)
         if record[VALUE] is None:
-            self._tombs += record_bytes(record)
+            self._buried += record_bytes(record)
         self._events.append(record)
-        self._superseded.append(self._total)
+        if not (self._first + len(self._events)) % _STEP:
+            self._marks.extend((self._replaced, self._buried))
 
     def since(self, revision: int, size: int) -> list[Record]:
         """Return the events from a revision on, whole revisions, until they have ``size`` bytes.
@@ -78,11 +104,11 @@ class History:
             record = self._events[place]
             if room <= 0 and record[MOD] != found[-1][MOD]:
                 break
-            found.append(record)
+            found.append(whole(record))
             room -= record_bytes(record)
         return found
 
-    def after(self, revision: int) -> Iterator[Record]:
+    def after(self, revision: int) -> Iterator[Stored]:
         """Iterate over the events after a revision. There must be no new one meanwhile."""
         for place in range(self._place(revision + 1), len(self._events)):
             yield self._events[place]
@@ -91,15 +117,34 @@ class History:
         """Return how many events there are after a revision."""
         return len(self._events) - self._place(revision + 1)
 
-    def compact(self, revision: int) -> int:
+    def compact(self, revision: int, index: Index) -> int:
         """Compact up to a revision; return how many bytes that frees."""
-        behind = self._behind(revision)
-        total = self._superseded[behind - 1] if behind else self._freed
-        freed, self._freed = total - self._freed, total
+
+        def replaced(event: Stored) -> int:
+            before = index.before(event)
+            return 0 if before is None else record_bytes(before)
+
+        until = self._sum(self._behind(revision), self._replaced_until, 0, replaced)
+        buried = self._sum(self._place(revision), self._buried_until, 1, _buried)
+        freed = until.total - self._replaced_until.total + buried.total - self._buried_until.total
+        self._replaced_until, self._buried_until = until, buried
         # Tombstones of the last compaction's revision were kept then, and go now.
         self._dropped = min(self._dropped, self._place(self.compacted))
         self.compacted = revision
         return freed
+
+    def _sum(self, place: int, since: _Sum, column: int, weigh: Callable[[Stored], int]) -> _Sum:
+        """Return a sum over the events before a place, from the nearest one that is known."""
+        until = self._first + place
+        count, total = since
+        marked = until // _STEP
+        if marked * _STEP > count:
+            count = marked * _STEP
+            total = self._marks[2 * (marked - 1 - self._marks_gone) + column]
+        events = self._events
+        for at in range(count - self._first, place):
+            total += weigh(events[at])
+        return _Sum(until, total)
 
     def pin(self, holder: object) -> None:
         """Drop no versions until ``holder`` is garbage or :meth:`unpin` is called."""
@@ -121,9 +166,16 @@ class History:
         self._dropped = place
         gone = self._place(self.compacted)
         if gone and (place >= _TIDY or place >= gone):
-            gone = min(gone, place)
-            del self._events[:gone], self._superseded[:gone]
-            self._dropped -= gone
+            self._forget(min(gone, place))
+
+    def _forget(self, gone: int) -> None:
+        """Remove the first events from the list."""
+        del self._events[:gone]
+        self._dropped -= gone
+        self._first += gone
+        marks = self._first // _STEP - self._marks_gone
+        del self._marks[: 2 * marks]
+        self._marks_gone += marks
 
     @property
     def has_garbage(self) -> bool:
@@ -142,3 +194,7 @@ class History:
     def _behind(self, revision: int) -> int:
         """Return the place behind the last event up to a revision."""
         return bisect_right(self._events, revision, key=_mod)
+
+
+def _buried(event: Stored) -> int:
+    return record_bytes(event) if event[VALUE] is None else 0

@@ -14,14 +14,14 @@ from typing import Any, TypeAlias, cast
 from sortedcontainers import SortedDict, SortedSet
 
 from braft_core.services.store.limits import ALL
-from braft_core.services.store.records import KEY, MOD, VALUE, Record
+from braft_core.services.store.records import KEY, MOD, VALUE, Record, Stored, whole
 
 __all__ = ["Index", "retained"]
 
 #: A key with one version holds the record itself. That saves a container for most keys, and a
 #: tuple of records is not followed by the garbage collector. Only keys with many versions, of which
 #: there are few, have a list: to copy a long tuple for each put would take too long.
-Versions: TypeAlias = Record | tuple[Record, ...] | list[Record]
+Versions: TypeAlias = Stored | tuple[Stored, ...] | list[Stored]
 
 #: The most versions in a tuple.
 _SHORT = 16
@@ -43,7 +43,7 @@ class Index:
         """Return the number of keys that exist."""
         return len(self._keys) - len(self._dead)
 
-    def append(self, record: Record) -> None:
+    def append(self, record: Stored) -> None:
         """Add the newest version of its key."""
         key = record[KEY]
         held: Versions | None = self._keys.get(key)
@@ -61,15 +61,15 @@ class Index:
         held: Versions | None = self._keys.get(key)
         if held is None:
             return None
-        record = cast(Record, held if type(held[0]) is bytes else held[-1])
-        return None if record[VALUE] is None else record
+        record = cast(Stored, held if type(held[0]) is bytes else held[-1])
+        return None if record[VALUE] is None else whole(record)
 
     def at(self, key: bytes, revision: int) -> Record | None:
         """Return the version of a key at a revision."""
         held: Versions | None = self._keys.get(key)
         return None if held is None else _at(_versions(held), revision)
 
-    def before(self, record: Record) -> Record | None:
+    def before(self, record: Stored) -> Record | None:
         """Return the version of the record's key that the record replaced, if it is still held."""
         held: Versions | None = self._keys.get(record[KEY])
         return None if held is None else _at(_versions(held), record[MOD] - 1)
@@ -101,7 +101,7 @@ class Index:
         """Return how many keys of a range have versions."""
         return _between(self._keys, key, end)
 
-    def versions_from(self, key: bytes) -> Iterator[tuple[bytes, Sequence[Record]]]:
+    def versions_from(self, key: bytes) -> Iterator[tuple[bytes, Sequence[Stored]]]:
         """Iterate over keys and their versions, from a key on. The keys must not change."""
         for each in self._keys.irange(key):
             yield each, _versions(self._keys[each])
@@ -131,7 +131,7 @@ class Index:
         return found
 
 
-def retained(versions: Sequence[Record], compacted: int) -> Sequence[Record]:
+def retained(versions: Sequence[Stored], compacted: int) -> Sequence[Stored]:
     """Return the versions that a compaction leaves: what a revision from it on can show.
 
     These are the later ones, and the newest up to it; a tombstone only if it is of that revision,
@@ -146,31 +146,31 @@ def retained(versions: Sequence[Record], compacted: int) -> Sequence[Record]:
     return versions[newest:] if newest else versions
 
 
-def _versions(held: Versions) -> Sequence[Record]:
+def _versions(held: Versions) -> Sequence[Stored]:
     """Return versions in the order of revisions."""
     if type(held[0]) is bytes:
         return (held,)
-    return cast(Sequence[Record], held)
+    return cast(Sequence[Stored], held)
 
 
-def _with(held: Versions, record: Record) -> Versions:
+def _with(held: Versions, record: Stored) -> Versions:
     if type(held) is list:
         held.append(record)
         return held
     if type(held[0]) is bytes:
         return (held, record)
-    several = cast(tuple[Record, ...], held)
+    several = cast(tuple[Stored, ...], held)
     return (*several, record) if len(several) < _SHORT else [*several, record]
 
 
-def _at(versions: Sequence[Record], revision: int) -> Record | None:
+def _at(versions: Sequence[Stored], revision: int) -> Record | None:
     last = versions[-1]
     if last[MOD] > revision:
         place = bisect_right(versions, revision, key=_mod)
         if not place:
             return None
         last = versions[place - 1]
-    return None if last[VALUE] is None else last
+    return None if last[VALUE] is None else whole(last)
 
 
 def _between(keys: Any, key: bytes, end: bytes) -> int:

@@ -23,7 +23,9 @@ from braft_core.services.store.records import (
     VALUE,
     VERSION,
     Record,
+    Stored,
     record_bytes,
+    stored,
     tombstone,
 )
 
@@ -171,23 +173,24 @@ class Keyspace:
                 compacted=self.history.compacted,
             )
         self.check_revision(revision)
-        self.size -= self.history.compact(revision)
+        self.size -= self.history.compact(revision, self.index)
         self.history.drop_versions(self.index, _AT_COMPACTION)
 
     def _append(self, record: Record, replaced: Record | None) -> None:
-        self.index.append(record)
-        self.history.append(record, replaced)
-        self.size += record_bytes(record)
+        held = stored(record)
+        self.index.append(held)
+        self.history.append(held, replaced)
+        self.size += record_bytes(held)
         self.revision = record[MOD]
 
     def load(self, versions: Iterator[Record], compacted: int) -> None:
         """Fill an empty keyspace with records, in the order of keys and of their versions."""
-        events: list[Record] = []
-        for record in versions:
-            self.index.append(record)
-            self.size += record_bytes(record)
-            if record[MOD] >= compacted:
-                events.append(record)
+        events: list[Stored] = []
+        for held in map(stored, versions):
+            self.index.append(held)
+            self.size += record_bytes(held)
+            if held[MOD] >= compacted:
+                events.append(held)
         events.sort(key=_order)
         self.history.compacted = compacted
         for event in events:
@@ -197,7 +200,7 @@ class Keyspace:
                 self.leases.attach(record[LEASE], record[KEY])
 
 
-def _order(record: Record) -> tuple[int, int]:
+def _order(record: Stored) -> tuple[int, int]:
     return record[MOD], record[SUB]
 
 

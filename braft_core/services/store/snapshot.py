@@ -22,7 +22,7 @@ from braft_core.errors import DecodeError
 from braft_core.services.store.index import retained
 from braft_core.services.store.keyspace import Keyspace
 from braft_core.services.store.leases import Leases
-from braft_core.services.store.records import KEY, LEASE, MOD, VALUE, Record
+from braft_core.services.store.records import KEY, LEASE, MOD, VALUE, Record, whole
 
 __all__ = ["FORMAT", "Capture", "Loaded", "check", "load"]
 
@@ -110,7 +110,7 @@ class Capture(SlicedCapture):
                 if room <= 0:
                     self._key, self._mod = key, done
                     return self._take()
-                pack(record)
+                pack(whole(record))
                 self._count += 1
                 done = record[MOD]
                 room -= _ROW + len(key) + len(record[VALUE] or b"")
@@ -235,9 +235,9 @@ def _records(values: _Values, head: _Head) -> Iterator[Record]:
 def _record(value: Any, newest: int) -> Record:
     match value:
         case [bytes(key), bytes(data), int(create), int(mod), int(sub), int(version), int(lease)]:
-            if key and 0 < create <= mod <= newest and sub >= 0 < version and lease >= 0:
-                # Equal numbers are kept once: nearly all records have version 1.
-                return (key, data, mod if create == mod else create, mod, sub, version, lease)
+            possible = 0 < create <= mod <= newest and sub >= 0 < version and lease >= 0
+            if key and possible and (version == 1) == (create == mod):
+                return (key, data, create, mod, sub, version, lease)
         case [bytes(key), None, 0, int(mod), int(sub), 0, 0] if key and 0 < mod <= newest:
             if sub >= 0:
                 return (key, None, 0, mod, sub, 0, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -71,6 +72,26 @@ def test_a_large_compaction_is_done_in_steps_and_seen_at_once(run: Any) -> None:
     assert not keyspace.history.has_garbage
     assert keyspace.index._keys[b"k"][0] == b"k"
     assert b"".join(other.snapshot()) == run.snapshot()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_size_is_that_of_what_is_kept_after_each_compaction(run: Any, seed: int) -> None:
+    rng = random.Random(seed)
+    for number in range(1_500):
+        key = b"k%d" % rng.randrange(20)
+        if rng.random() < 0.3:
+            run("delete", key, b"z" if rng.random() < 0.1 else b"")
+        else:
+            run("put", key, b"v" * rng.randrange(50))
+        if rng.random() < 0.02:
+            status = run.query("status")
+            run("compact", rng.randrange(status["compacted"] + 1, status["revision"] + 1))
+        if number % 50 == 0:
+            other = StoreService()
+            other.restore(run.service.snapshot())
+            # It adds up the records that it reads.
+            assert other.query("status", []) == run.query("status")
+            assert other.query("hash", []) == run.query("hash")
 
 
 def test_events_go_on_where_the_last_answer_ended(run: Any) -> None:
