@@ -16,6 +16,8 @@ _PUBLIC = (
     "braft_core.client",
     "braft_core.errors",
     "braft_core.escaping",
+    "braft_core.http2",
+    "braft_core.http2.grpc_aio",
     "braft_core.peer",
     "braft_core.plugin",
     "braft_core.plugin.options",

@@ -84,6 +84,8 @@ def test_the_exported_names_of_a_module_are_pinned(name: str) -> None:
         "braft_core.errors",
         "braft_core.escaping",
         "braft_core.handles",
+        "braft_core.http2",
+        "braft_core.http2.grpc_aio",
         "braft_core.kv",
         "braft_core.peer",
         "braft_core.plugin",
