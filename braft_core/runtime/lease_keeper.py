@@ -104,6 +104,16 @@ class _Held:
         self.renew_at = renew_at
         self.renewing = False
 
+    def begin(self) -> None:
+        """Note that a renewal is under way."""
+        self.renewing = True
+
+    def end(self, renew_at: float | None = None) -> None:
+        """Note the end of a renewal, and when the next is due if it succeeded."""
+        self.renewing = False
+        if renew_at is not None:
+            self.renew_at = renew_at
+
 
 class LeaseKeeper:
     """Lives on the loop, except what is marked *any thread*."""
@@ -171,13 +181,13 @@ class LeaseKeeper:
                 if now >= held.lease.valid_until:
                     self._lose(held, "it could not be renewed in time")
                 elif now >= held.renew_at and not held.renewing:
-                    held.renewing = True
+                    held.begin()
                     renewal = self.renewals.renew(held.lease.id)
                     renewal.add_done_callback(partial(self._renewed, held))
             await asyncio.sleep(self._timing.lease_check)
 
     def _renewed(self, held: _Held, renewal: asyncio.Future[Renewed]) -> None:
-        held.renewing = False
+        held.end()
         if self._held.get(held.lease.id) is not held:
             renewal.exception()
             return
@@ -188,7 +198,7 @@ class LeaseKeeper:
             self._lose(held, GONE)
         else:
             held.lease.renewed(answer.sent_at)
-            held.renew_at = answer.sent_at + held.lease.ttl / 3
+            held.end(renew_at=answer.sent_at + held.lease.ttl / 3)
 
     def _lose(self, held: _Held, why: str) -> None:
         self._held.pop(held.lease.id, None)
