@@ -42,16 +42,14 @@ def simulate_service(
     a second. While the service's code runs, ``time`` returns the time of a simulated server.
 
     :param service: creates an instance in its initial state; usually the class itself.
-    :param operations: draws an operation of a client, a name and arguments, using only the random
-        generator it is given.
+    :param operations: draws a client's operation, name and arguments, from a random generator.
     :param seeds: the seeds to run; ``seed`` runs one.
-    :param invariant: is called with an instance when it is created, after each command and
-        after each restore. It fails by returning ``False`` or by raising.
+    :param invariant: is called with a new instance, and after each command and each restore. It
+        fails by returning ``False`` or by raising.
     :param state: returns the state for comparison as a plain or typed value, if equal
         states may have snapshots of different bytes. By default the bytes are compared.
-    :param model: a simpler service of the same name, which must be able to give the same answers.
-        By default the service itself.
-    :param queries: the names of the queries, for a service that is not a ``StateMachineService``.
+    :param model: a simpler service that can give the same answers (default: the service itself).
+    :param queries: the names of the queries, unless it is a ``StateMachineService``.
     :param ticker: proposes a service's own commands on a leader in its term: see ``Ticker``.
     :param timeline: is called at the end of a run with all applied commands and the times when they
         were appended, and raises :class:`InvariantBroken` if something is wrong.
@@ -60,7 +58,7 @@ def simulate_service(
     :param seconds: how long the faults last, in virtual seconds (default: drawn).
     :param trace: print every event.
     :returns: a report for each seed.
-    :raises InvariantBroken: at the first seed that breaks a rule; the message names rule and seed.
+    :raises InvariantBroken: at the first seed that breaks a rule.
     :raises PluginError: if a node would reject the service.
     :raises ValueError: if an argument does not fit the service.
     :raises RuntimeError: if another process cannot run it; the message says why.
