@@ -91,7 +91,7 @@ class Lease:
         self.lost = Once()
 
     def __repr__(self) -> str:
-        return f"<Lease {self.id or ''} ttl={self.ttl:g} {self._state}>"
+        return f"<Lease {self.id or ''} ttl={self.ttl!r} {self._state}>"
 
     @property
     def remaining(self) -> float:

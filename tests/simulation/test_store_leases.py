@@ -47,9 +47,10 @@ def test_no_lease_ends_early_and_some_end() -> None:
         ticker=ticker,
         timeline=check,
         seeds=SEEDS,
+        seconds=20.0,  # in the calm none end
         other_processes=False,
     )
-    assert done["ended"] >= 10
+    assert done["ended"] >= 5
     assert min(done[name] for name in ("grant", "renew", "revoke", "put", "tick")) >= 10
 
 

@@ -33,6 +33,7 @@ from braft_core.errors import (
     LeaseExists,
     LeaseNotFound,
 )
+from braft_core.services.store.limits import shown
 
 __all__ = [
     "GRACE",
@@ -196,8 +197,8 @@ class Leases:
         :raises InvalidArgument: it is something else.
         """
         if not isinstance(leases, list) or len(leases) > MAX_RENEWED:
-            shown = f"{len(leases):,}" if isinstance(leases, list) else f"{leases!r:.80}"
-            raise InvalidArgument(f"renew takes a list of up to {MAX_RENEWED:,} ids, not {shown}")
+            given = f"{len(leases):,}" if isinstance(leases, list) else shown(leases)
+            raise InvalidArgument(f"renew takes a list of up to {MAX_RENEWED:,} ids, not {given}")
         for lease in leases:
             check_id(lease)
         self._advance(context)
@@ -233,7 +234,7 @@ class Leases:
         :raises InvalidArgument: it is not an int.
         """
         if type(term) is not int:
-            raise InvalidArgument(f"tick takes a term, not {term!r:.80}")
+            raise InvalidArgument(f"tick takes a term, not {shown(term)}")
         if term != context.term:
             return []
         self._advance(context)
@@ -400,7 +401,7 @@ class Leases:
 def check_id(lease: Any) -> None:
     """Check that a value is the id of a lease. :raises InvalidArgument: it is not."""
     if type(lease) is not int or not NO_LEASE < lease <= MAX_ID:
-        raise InvalidArgument(f"the id of a lease is an int of 1 to {MAX_ID}, not {lease!r:.80}")
+        raise InvalidArgument(f"the id of a lease is an int of 1 to {MAX_ID}, not {shown(lease)}")
 
 
 def _duration(ttl: Any) -> int:
@@ -409,8 +410,7 @@ def _duration(ttl: Any) -> int:
         duration: int = math.ceil(ttl * _SECOND)
         return duration
     raise InvalidArgument(
-        f"the ttl of a lease is a number of seconds above 0 and up to {MAX_TTL:,}, not {ttl!r:.80}",
-        ttl=ttl if type(ttl) in (int, float) and math.isfinite(ttl) else None,
+        f"the ttl of a lease is a number of seconds above 0 and up to {MAX_TTL:,}, not {shown(ttl)}"
     )
 
 

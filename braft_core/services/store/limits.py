@@ -51,7 +51,10 @@ ALL: Final = b"\0"
 
 def shown(value: Any) -> str:
     """Return a value as messages show it."""
-    return repr(value)[:80]
+    try:
+        return repr(value)[:80]
+    except ValueError:  # Python refuses to write out an int of thousands of digits
+        return f"a {type(value).__name__} that is too large to be shown"
 
 
 def check_key(key: Any) -> None:

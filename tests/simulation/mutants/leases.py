@@ -12,6 +12,9 @@ from tests.simulation.mutants.planting import Mutant, Patch
 __all__ = ["MUTANTS"]
 
 _EARLY = ("no lease ends early",)
+_RUN: dict[str, Any] = {"under_test": LEASES}
+#: Long enough for leases to end that live long, since none do in the calm.
+_LONG_RUN: dict[str, Any] = {"under_test": LEASES, "seconds": 20.0}
 
 
 def ticks_of_any_term_count(patch: Patch) -> dict[str, Any]:
@@ -22,7 +25,7 @@ def ticks_of_any_term_count(patch: Patch) -> dict[str, Any]:
         return original(self, context, context.term)
 
     patch.setattr(Leases, "tick", tick)
-    return {"under_test": LEASES}
+    return dict(_RUN)
 
 
 def steps_of_the_clock_are_not_clipped(patch: Patch) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def steps_of_the_clock_are_not_clipped(patch: Patch) -> dict[str, Any]:
             self.stamp = appended_at
 
     patch.setattr(LogClock, "advance", advance)
-    return {"under_test": LEASES}
+    return dict(_RUN)
 
 
 def time_without_a_leader_counts(patch: Patch) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def time_without_a_leader_counts(patch: Patch) -> dict[str, Any]:
         original(self, term, appended_at)
 
     patch.setattr(LogClock, "advance", advance)
-    return {"under_test": LEASES}
+    return dict(_LONG_RUN)
 
 
 def a_new_leader_gives_no_grace(patch: Patch) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def a_new_leader_gives_no_grace(patch: Patch) -> dict[str, Any]:
         return lease.deadline
 
     patch.setattr(Leases, "_deadline", deadline)
-    return {"under_test": LEASES}
+    return dict(_RUN)
 
 
 def renewals_of_young_leases_are_skipped(patch: Patch) -> dict[str, Any]:
@@ -75,7 +78,7 @@ def renewals_of_young_leases_are_skipped(patch: Patch) -> dict[str, Any]:
         return answers
 
     patch.setattr(Leases, "renew", renew)
-    return {"under_test": LEASES}
+    return dict(_LONG_RUN)
 
 
 MUTANTS = (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from braft_core import Node
-from braft_core.errors import LeaseLost, LeaseNotFound, NotLeader
+from braft_core.errors import InvalidArgument, LeaseLost, LeaseNotFound, NotLeader
 from braft_core.runtime import clock, lessor
 from braft_core.runtime.timing import Timing
 from braft_core.serializers.msgpack import MsgpackSerializer
@@ -119,6 +119,21 @@ def test_a_lease_outlives_its_leader() -> None:
             held.renew_at = 0.0  # renew now
             cluster.wait_for(lambda: lease.valid_until > before)
         assert cluster.node(other).query("store", "leases") == []
+
+
+def test_a_ttl_that_makes_no_sense_is_refused() -> None:
+    with MemoryCluster(1) as cluster:
+        node = cluster.node(0)
+        wrong: tuple[Any, ...] = (0, -1, 10**12, 10**30, float("nan"), None, "10", True)
+        for ttl in wrong:
+            lease = node.store.lease(ttl)
+            with pytest.raises(InvalidArgument, match="ttl of a lease is a number of seconds"):
+                lease.grant()
+            assert "failed" in repr(lease)
+        assert node.query("store", "leases") == []
+        with pytest.raises(LeaseNotFound, match="no lease 77"):
+            node.store.put("k", "v", lease=77)
+        assert node.store.get("k") is None
 
 
 def test_a_lease_that_somebody_revoked_is_lost() -> None:

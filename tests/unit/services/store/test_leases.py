@@ -391,9 +391,21 @@ def test_the_number_of_leases_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def wrong_calls() -> Iterator[tuple[str, tuple[Any, ...], str]]:
     """Yield bad commands and what their errors name."""
-    for ttl in (0, -1, 10**12, 1e300, float("nan"), float("inf"), True, "10", None):
+    for ttl in (
+        0,
+        -1,
+        10**12,
+        10**30,
+        10**5000,
+        1e300,
+        float("nan"),
+        float("inf"),
+        True,
+        "10",
+        None,
+    ):
         yield "grant", (7, ttl), "number of seconds above 0 and up to 9,000,000,000"
-    for lease in (0, -1, MAX_ID + 1, 1.0, True, "1", None, [1]):
+    for lease in (0, -1, MAX_ID + 1, 10**5000, 1.0, True, "1", None, [1]):
         yield "grant", (lease, 5), "id of a lease is an int of 1 to"
         yield "revoke", (lease,), "id of a lease is an int of 1 to"
         yield "renew", ([lease],), "id of a lease is an int of 1 to"

@@ -130,11 +130,12 @@ class Frontend:
     def propose_tick(self, disk_is_full: bool) -> bool:
         """Propose what the service's ticker wants as the leader, to this core alone.
 
-        One at a time, or again after two seconds. Return whether there was anything.
+        One at a time, or again after two seconds. In the calm there are none, as there are no
+        operations of clients: the logs must become equal. Return whether there was anything.
         """
         core, now = self._core, self._clock.local(self._world.scheduler.now)
         waits = self.applied < self._ticked_index and now - self._ticked_at < 2.0
-        if core.role is not Role.LEADER or disk_is_full or waits:
+        if core.role is not Role.LEADER or disk_is_full or waits or self._world.calm:
             return False
         since = now - self._ticked_at
         data = self.machine.tick(core.current_term, self._wall_clock(), since)
