@@ -244,9 +244,15 @@ def end_loop(loop: asyncio.AbstractEventLoop) -> None:
 class Wire:
     """A connection of the server without a socket; the test is the peer."""
 
-    def __init__(self, handlers: Handlers, limits: Limits | None = None) -> None:
-        self.loop = asyncio.new_event_loop()
-        self.host = Host(handlers.application(), limits or Limits(), self.loop)
+    def __init__(
+        self, handlers: Handlers, limits: Limits | None = None, beside: Wire | None = None
+    ) -> None:
+        """Make a connection, ``beside`` another one of the same server."""
+        self.loop: asyncio.AbstractEventLoop = beside.loop if beside else asyncio.new_event_loop()
+        self.host: Host = (
+            beside.host if beside else Host(handlers.application(), limits or Limits(), self.loop)
+        )
+        self._beside = beside
         self.transport = FakeTransport()
         self.connection = Http2Connection(self.transport, self.host, Peer("peer:1"))
         self._seen = 0
@@ -314,24 +320,25 @@ class Wire:
     def close(self) -> None:
         self.connection.lost()
         self.turn(10)
+        assert not self.connection.streams
+        if self._beside:
+            return
         left = (self.connection.active, self.host.unread, self.host.buffered)
-        streams = dict(self.connection.streams)
         end_loop(self.loop)
         assert left == (0, 0, 0)
-        assert not streams
 
 
 @pytest.fixture
 def wire(handlers: Handlers) -> Iterator[Callable[..., Wire]]:
-    """Return ``wire(limits=None)``, which makes a connection."""
+    """Return ``wire(limits=None, beside=None)``, which makes a connection."""
     made: list[Wire] = []
 
-    def make(limits: Limits | None = None) -> Wire:
-        made.append(Wire(handlers, limits))
+    def make(limits: Limits | None = None, beside: Wire | None = None) -> Wire:
+        made.append(Wire(handlers, limits, beside))
         return made[-1]
 
     yield make
-    for each in made:
+    for each in reversed(made):
         each.close()
 
 

@@ -292,10 +292,8 @@ def test_a_flood_of_calls_takes_turns(wire: Callable[..., Any]) -> None:
 
 
 def test_budgets_are_shared_by_connections(wire: Callable[..., Any]) -> None:
-    peer, other = wire(Limits(max_buffered_total=30_000, max_unread_total=150_000)), wire()
-    other.connection.host = peer.host
-    other.connection.sender._host = peer.host
-    other.connection.sender._limits = peer.host.limits
+    peer = wire(Limits(max_buffered_total=30_000, max_unread_total=150_000))
+    other = wire(beside=peer)
     part = b"\0\0\x01\0\0" + b"x" * 16_000
     for each in (peer, other):
         each.greet((frames.SETTINGS_INITIAL_WINDOW_SIZE, 0))
