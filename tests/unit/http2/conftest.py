@@ -190,7 +190,7 @@ def serve(handlers: Handlers) -> Iterator[Callable[..., Running]]:
         running.stop(0.0)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(PATIENCE)
-    loop.close()
+    end_loop(loop)
 
 
 class FakeTransport(asyncio.Transport):
