@@ -103,7 +103,6 @@ def _whole(store: FileSnapshots) -> list[int]:
 def test_a_snapshot_file_is_whole_or_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_snapshots, "_SYNC_EVERY", 4000)
     directory = tmp_path / "snapshots"
     store = FileSnapshots(directory)
     old = _store_one(store, 1)

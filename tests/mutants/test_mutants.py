@@ -1,0 +1,108 @@
+"""Faults planted in the runtime: each must be found by the test that it names.
+
+``make mutants`` plants all of them, and those of the simulator.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from tests.mutants import MUTANTS, Mutant, by_name
+from tests.mutants.hunting import ROOT, hunt
+from tests.mutants.planting import Edit, StaleMutant, edited_source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_mutant_is_found(mutant: Mutant) -> None:
+    outcome = hunt(mutant)
+    assert outcome.found, outcome.problem
+
+
+def test_a_mutant_is_found_in_a_process_of_its_own() -> None:
+    """One for all in the quick tests."""
+    assert hunt(by_name("the_last_of_a_group_is_never_reported")).found
+
+
+def test_every_mutant_fits_the_code() -> None:
+    for mutant in MUTANTS:
+        for module in dict.fromkeys(edit.module for edit in mutant.edits):
+            spec = importlib.util.find_spec(module)
+            assert spec is not None, module
+            assert spec.origin is not None, module
+            edits = [edit for edit in mutant.edits if edit.module == module]
+            compile(edited_source(Path(spec.origin).read_text(), edits), module, "exec")
+
+
+def test_every_mutant_names_a_test_that_exists() -> None:
+    for mutant in MUTANTS:
+        path, *names = mutant.found_by.partition("[")[0].split("::")
+        node: ast.AST = ast.parse((ROOT / path).read_text())
+        assert names, mutant.name
+        for name in names:
+            named = [
+                each for each in ast.iter_child_nodes(node) if getattr(each, "name", "") == name
+            ]
+            # A class of a conformance suite has its tests from the kit.
+            assert named or isinstance(node, ast.ClassDef), f"{mutant.name}: {mutant.found_by}"
+            node = named[0] if named else node
+
+
+def test_names_are_unique_and_areas_are_covered() -> None:
+    names = [mutant.name for mutant in MUTANTS]
+    assert len(set(names)) == len(names) >= 40
+    assert {mutant.area for mutant in MUTANTS} == {
+        "applier",
+        "driver",
+        "forwarding",
+        "grpc",
+        "membership",
+        "serving",
+        "sessions",
+        "snapshots",
+        "storage",
+        "tcp",
+        "transport",
+        "writer",
+    }
+
+
+_SOURCE = """
+class Owner:
+    def act(self, x):
+        if x:  # why
+            self.log(
+                x,
+            )
+            return 1
+        return 2
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("self.log(x)", "", "if x:\n            return 1"),
+        ("return 2", "return 3", "return 3"),
+        ("x", "not x", None),
+        ("self.log(x)\nreturn 1", "return 5", "if x:\n            return 5"),
+        ("self.log(x)", "self.log(x); x += 1", "x += 1"),
+        ("self.other()", "", None),
+    ],
+)
+def test_an_edit_replaces_exactly_one_piece(old: str, new: str, expected: str | None) -> None:
+    edit = Edit("owner", "Owner.act", old, new)
+    if expected is None:
+        with pytest.raises(StaleMutant, match=r"owner Owner\.act: found \d times"):
+            edited_source(_SOURCE, [edit])
+    else:
+        assert expected in ast.unparse(edited_source(_SOURCE, [edit]))
+
+
+def test_an_edit_of_a_function_that_is_gone_is_stale() -> None:
+    with pytest.raises(StaleMutant, match=r"owner has no Owner\.gone"):
+        edited_source(_SOURCE, [Edit("owner", "Owner.gone", "x", "y")])
