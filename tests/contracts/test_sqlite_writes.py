@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import StorageOptions, WriteBatch
-from braft_core.errors import StorageFull
+from braft_core.errors import StorageFull, StorageGone
 from braft_core.raft import Entry, EntryType, HardState
 from braft_core.storage.sqlite import SQLiteStorage
 
@@ -83,3 +83,21 @@ def test_entries_that_had_no_room_can_be_written_later(
     again = SQLiteStorage(StorageOptions(tmp_path / "data"))
     assert [entry.index for entry in again.open().entries] == [1, 2, 3, 4, 5]
     again.close()
+
+
+def test_a_write_to_files_that_vanish_meanwhile_does_not_count(
+    tmp_path: Path, connections: list[sqlite3.Connection]
+) -> None:
+    """SQLite writes on into a deleted file: the next start would not find it."""
+    store = SQLiteStorage(StorageOptions(tmp_path / "data"))
+    store.open()
+    store.write([WriteBatch(HardState(1, ""), entries=_entries(1, 1))])
+
+    def vanish(statement: str) -> None:
+        if statement.startswith("INSERT"):
+            (tmp_path / "data" / "raft.db").unlink(missing_ok=True)
+
+    connections[-1].set_trace_callback(vanish)
+    with pytest.raises(StorageGone):
+        store.write([WriteBatch(entries=_entries(2, 1))])
+    store.close()

@@ -223,7 +223,7 @@ MUTANTS = (
         "a_write_to_a_deleted_file_counts",
         "storage",
         (Edit(_SQLITE, "SQLiteStorage._transaction", "presence.check_vital()", "pass"),),
-        "tests/conformance/test_storage.py::TestSQLiteStorage::test_a_store_whose_files_are_gone_reports_nothing_as_durable",
+        "tests/contracts/test_sqlite_writes.py::test_a_write_to_files_that_vanish_meanwhile_does_not_count",
     ),
     Mutant(
         "a_truncation_keeps_an_entry",

@@ -292,9 +292,7 @@ RUNTIME_MUTANTS = (
         _SNAPSHOTS,
     ),
     RuntimeMutant(a_stop_leaves_the_snapshot_task, _SILENT, {**_KILLS, "faults": ("stop",)}),
-    RuntimeMutant(
-        an_answer_overtakes_the_state, ("a caller gets its own answer", "revisions grow"), _KILLS
-    ),
+    RuntimeMutant(an_answer_overtakes_the_state, ("the cluster serves again",), _KILLS),
 )
 
 

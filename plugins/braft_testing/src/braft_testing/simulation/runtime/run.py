@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import logging
 import random
@@ -38,6 +37,8 @@ _MOST_STEPS = 3_000_000
 _RECOVERY = 60.0
 #: Virtual seconds that a command of a node itself may take at rest.
 _IN_FLIGHT = 5.0
+#: So often a coroutine may await something while it is closed.
+_MOST_AWAITS = 50
 _START, _EPOCH_NS = 1000.0, 1_750_000_000_000_000_000
 
 
@@ -344,6 +345,11 @@ def _close(task: asyncio.Task[Any]) -> None:
     """Close what a dead process left, now and not when the garbage collector comes by."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     work = task.get_coro()
-    # What it does at its end meets a closed loop.
-    with contextlib.suppress(Exception):
-        work.close()
+    for _ in range(_MOST_AWAITS):
+        try:
+            work.close()
+        except RuntimeError:  # it awaits something at its end, too
+            continue
+        except Exception:  # noqa: BLE001 - what it does at its end meets a closed loop
+            return
+        return
