@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 from braft_core.http2.calls import Application
 from braft_core.http2.frames import ENHANCE_YOUR_CALM, ConnectionFailed
 from braft_core.http2.limits import Limits
 
 __all__ = ["FloodGuard", "Host"]
+
+_T = TypeVar("_T")
 
 
 class Host:
@@ -30,6 +33,15 @@ class Host:
         self.unread = 0
         #: Octets of requests that handlers have not taken, on all connections.
         self.buffered = 0
+        #: What handlers are doing.
+        self.tasks: Final[set[asyncio.Task[Any]]] = set()
+
+    def create_task(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Start a task that the end of the server waits for."""
+        task = self.loop.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+        return task
 
 
 class FloodGuard:

@@ -218,7 +218,7 @@ class Http1Connection:
         self._write(start)
         if silent:
             body, chunks = _nothing(body), False
-        self._work = self.host.loop.create_task(self._send_parts(body, chunks=chunks))
+        self._work = self.host.create_task(self._send_parts(body, chunks=chunks))
         self._work.add_done_callback(self._sent)
 
     async def _send_parts(self, parts: AsyncIterator[bytes], *, chunks: bool) -> None:

@@ -75,7 +75,7 @@ class HttpStream(Stream):
         sender.head(self, encode(fields))
         is_head = self.head.request is not None and self.head.request[0] == "HEAD"
         if not isinstance(body, bytes):
-            self.start(self.connection.host.loop.create_task(self._send_parts(body)))
+            self.start(self.connection.host.create_task(self._send_parts(body)))
             return
         if body and not is_head and result.status not in _NO_BODY:
             sender.data(self, body)

@@ -178,7 +178,7 @@ class RpcStream(Stream):
             self.connection.sender.end(self, status, message)
 
     def _task(self, argument: bytes | Requests) -> asyncio.Task[bytes | None]:
-        return self.connection.host.loop.create_task(self._serve(argument))
+        return self.connection.host.create_task(self._serve(argument))
 
     async def _serve(self, argument: bytes | Requests) -> bytes | None:
         """Run a handler that streams; return the answer if it is a single one."""

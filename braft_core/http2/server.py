@@ -12,6 +12,7 @@ from braft_core.http2.calls import Application
 from braft_core.http2.host import Host
 from braft_core.http2.limits import Limits
 from braft_core.http2.protocol import ServerProtocol
+from braft_core.listening import close_server
 
 __all__ = ["Server"]
 
@@ -77,11 +78,12 @@ class Server:
     async def stop(self, grace: float = 5.0) -> None:
         """Stop listening, let calls under way finish for ``grace`` seconds, then cancel the rest.
 
+        Handlers that were cancelled get a second to end.
         Streams that never end by themselves should be ended by their handlers before.
         """
         self._stopping = True
         if self._server is not None:
-            self._server.close()
+            await close_server(self._server)
         for connection in list(self._connections):
             connection.drain()
         await self._wait(grace)
@@ -91,6 +93,8 @@ class Server:
         for connection in list(self._connections):
             connection.abort()
         await self._wait(_SWEEP)
+        if self._host is not None and self._host.tasks:
+            await asyncio.wait(self._host.tasks, timeout=_SWEEP)
         if self._sweeper is not None:
             self._sweeper.cancel()
 

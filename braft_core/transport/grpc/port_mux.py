@@ -18,6 +18,7 @@ from typing import Any, Final
 from braft_core.abc import TransportTiming
 from braft_core.addresses import Address, AddressKind
 from braft_core.file_descriptors import inbound_connection_limit
+from braft_core.listening import close_server
 
 __all__ = ["PortMux"]
 
@@ -85,14 +86,8 @@ class PortMux:
     async def close(self) -> None:
         """End everything, and wait until every connection is closed. Idempotent."""
         self._closed = True
-        loop = asyncio.get_running_loop()
-        for listening in self._sockets:
-            if listening.fileno() >= 0:
-                loop.remove_reader(listening)
-        # Before Python 3.12, asyncio never closes what it accepted a turn before a server closes.
-        await asyncio.sleep(0)
         for server in self._servers:
-            server.close()
+            await close_server(server)
         for listening in self._sockets:
             listening.close()
         while self._ends:
