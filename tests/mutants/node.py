@@ -202,20 +202,6 @@ MUTANTS = (
     ),
     # -- driver: pauses and wake-ups
     Mutant(
-        "a_request_during_a_turn_wakes_nobody",
-        "driver",
-        (
-            Edit(_DRIVER, "Driver._run", "self._awake = False", ""),
-            Edit(
-                _DRIVER,
-                "Driver._turn",
-                "self._arm_timer()",
-                "self._arm_timer()\nself._awake = False",
-            ),
-        ),
-        "tests/contracts/test_replica_answers.py::test_a_request_submitted_at_the_end_of_a_turn_wakes_the_driver",
-    ),
-    Mutant(
         "a_full_disk_is_never_over",
         "driver",
         (

@@ -36,7 +36,6 @@ SEEDS, MORE_SEEDS = range(6), range(6, 60)
 QUICK = {
     "messages_leave_before_the_write",
     "forwarded_answers_change_places",
-    "retries_lose_all_but_the_first",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import inspect
 import random
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -204,6 +205,7 @@ class VirtualRunningLoop:
         self._process = process
         self.loop = VirtualLoop(process, name)  # type: ignore[abstract]  # what is missing raises
         self._started = self._ended = False
+        self._submitted: list[Coroutine[Any, Any, Any]] = []
         #: Tasks that were left when the loop was to end.
         self.left: list[str] = []
 
@@ -244,7 +246,14 @@ class VirtualRunningLoop:
         if self._ended or self.loop.is_closed():
             work.close()
             raise Stopped("the node was stopped")
+        self._submitted.append(work)
         return asyncio.run_coroutine_threadsafe(work, self.loop)
+
+    def drop(self) -> None:
+        """Close what was submitted and never began, since the process was killed before."""
+        for work in self._submitted:
+            if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+                work.close()
 
     def stop(self, timeout: float) -> None:
         """End the loop: cancel what is left, then close it. Idempotent."""

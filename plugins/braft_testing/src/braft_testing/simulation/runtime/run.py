@@ -283,6 +283,10 @@ class _World:
             if node.life is not None:
                 node.life.process.end()
         self._loop.process.end()
+        for node in self._nodes:
+            for platform in node.platforms:
+                for running in platform.loops:
+                    running.drop()
         for loop in _loops(self._nodes, self._loop):
             for task in loop.tasks:
                 _close(task)
