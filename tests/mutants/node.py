@@ -217,7 +217,7 @@ MUTANTS = (
     Mutant(
         "commands_are_appended_while_the_disk_is_full",
         "driver",
-        (Edit(_DRIVER, "Driver._propose", "self.disk_trouble is not None", "False"),),
+        (Edit(_DRIVER, "Driver.append", "self.disk_trouble is not None", "False"),),
         "tests/contracts/test_replica_durability.py::test_a_full_disk_pauses_everything_and_is_over_when_there_is_space",
     ),
     # -- writer
