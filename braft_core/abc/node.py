@@ -18,15 +18,25 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
-from braft_core.store import NodeStore
+from braft_core.store import Lease, NodeStore
 
-__all__ = ["NodeAPI"]
+__all__ = ["NodeAPI", "NodeHandles"]
 
 Options = TypeVar("Options", bound=BaseModel)
 ServiceT = TypeVar("ServiceT", bound=Service)
 
 
-class NodeAPI(Protocol):
+class NodeHandles(Protocol):
+    """What a node makes for one caller, to be closed by it."""
+
+    def session(self) -> Session:
+        """Return a client session of your own, for a ``with`` statement."""
+
+    def lease(self, ttl: float = 10.0) -> Lease:
+        """Return a lease of the store, see :meth:`braft_core.Node.lease`."""
+
+
+class NodeAPI(NodeHandles, Protocol):
     """A :class:`braft_core.Node` for HTTP routes, CLI commands and observers.
 
     It has everything of a node but its lifecycle: braft starts and stops it.
@@ -132,9 +142,6 @@ class NodeAPI(Protocol):
 
     def service(self, service: type[ServiceT]) -> ServiceT:
         """Return a handle of a service, typed as its class, see :meth:`braft_core.Node.service`."""
-
-    def session(self) -> Session:
-        """Return a client session of your own, for a ``with`` statement."""
 
     def barrier(self, timeout: float | None = None) -> None:
         """On the leader, wait until everything committed before is applied here."""

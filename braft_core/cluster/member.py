@@ -344,7 +344,7 @@ class Member:
             raise
         self._learn(request.server_id, request.address)
         self.negotiation.learn(request.server_id, request.capabilities)
-        return AnnounceReply(identity.server_id, identity.address)
+        return AnnounceReply(identity.server_id, self._host.identity.address)
 
     def _targets(self) -> list[Contact]:
         """Return all possible members: every known address, then discovery's contacts."""

@@ -180,16 +180,15 @@ class GrpcSnapshotReceiver:
         :raises BraftError: it is malformed, cannot be stored, or another one has precedence.
             Nothing of it is left then.
         """
-        identity = self._local.identity
-        cluster_id = identity.cluster_id
+        server_id, cluster_id = self._local.identity.server_id, self._local.identity.cluster_id
         data = await self._bounded.read(context)
         if data is grpc.aio.EOF:
             raise DecodeError("the snapshot ended before it began")
-        message = decode_request(InstallSnapshot, data, identity.server_id)
+        message = decode_request(InstallSnapshot, data, server_id)
         if not isinstance(message, InstallSnapshot):
             raise DecodeError("not the beginning of a snapshot")
         incoming = await self._receiver.receive(message, self._contents(context, data))
-        if identity.cluster_id != cluster_id:
+        if self._local.identity.cluster_id != cluster_id:
             incoming.close()
             raise WrongCluster("this node changed its cluster")
         return incoming
