@@ -43,6 +43,7 @@ _VARIABLE = (
     (re.compile(r"\b\d{20}-\d{20}-[0-9a-f]{8}\b"), "SNAPSHOT"),
     (re.compile(r"\b3[0-9A-Za-z]{26}\b"), "ID"),
     (re.compile(r"\b[0-9A-Za-z_-]{8}…"), "ID"),
+    (re.compile(r"\bhKJJ[0-9A-Za-z_=-]{12,}"), "ID"),
     (re.compile(r"127\.0\.0\.1:\d+"), "ADDRESS"),
     (re.compile(r"\b(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b"), "DURATION"),
     (re.compile(r"\b\d+(?:[.,]\d+)*"), "N"),
