@@ -339,6 +339,7 @@ class Bench:
             await self.turn()
             if not self.writer_ended:
                 await self._passed(self.replica.writer.run)
+                await self._reported()
             await self._passed_applier()
             await self.turn()
 
@@ -356,6 +357,12 @@ class Bench:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(0.05):
                         await passed.wait()
+
+    async def _reported(self) -> None:
+        # The report of a write wakes the driver, also that of the action just passed.
+        async with asyncio.timeout(PATIENCE):
+            while not self.replica.writer.idle and not self.writer_ended:
+                await asyncio.sleep(0.001)
 
     async def _passed_applier(self) -> None:
         query = Query("kv", "get", ("m", "k"), PATIENCE, asyncio.get_running_loop())

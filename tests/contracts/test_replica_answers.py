@@ -137,7 +137,7 @@ def test_a_deadline_needs_no_other_event() -> None:
     """The driver wakes itself for the deadlines of what is in the log."""
 
     async def main() -> None:
-        async with running_replica(election_timeout=600.0) as bench:
+        async with running_replica(election_timeout=600.0, heartbeat_interval=60.0) as bench:
             await bench.lead()
             command = bench.command(timeout=0.01)
             bench.transport.answers_to = None
