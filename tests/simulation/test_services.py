@@ -241,15 +241,22 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
 @pytest.mark.parametrize(
     ("service", "operations", "more"),
     [
-        (Stock, stock_operations, {"invariant": within_limits, "model": Stock}),
-        (KVService, kv_operations, {}),
-        (DistributeService, distribute_operations, {}),
-        (StoreService, store_operations, {}),
-        (Plain, plain_operations, {"queries": ["total"]}),
-        (Chronicle, chronicle_operations, {}),
-        (Unsorted, stock_operations, {"state": things_of}),
+        pytest.param(
+            Stock, stock_operations, {"invariant": within_limits, "model": Stock}, id="stock"
+        ),
+        pytest.param(KVService, kv_operations, {}, id="kv"),
+        pytest.param(StoreService, store_operations, {}, id="store"),
+        # These take four seconds each.
+        *(
+            pytest.param(*row, marks=pytest.mark.slow, id=row[0].__name__)
+            for row in (
+                (DistributeService, distribute_operations, {}),
+                (Plain, plain_operations, {"queries": ["total"]}),
+                (Chronicle, chronicle_operations, {}),
+                (Unsorted, stock_operations, {"state": things_of}),
+            )
+        ),
     ],
-    ids=["stock", "kv", "distribute", "store", "plain", "chronicle", "unsorted"],
 )
 def test_a_good_service_passes(service: Any, operations: Any, more: dict[str, Any]) -> None:
     reports = simulate_service(service, operations, seeds=range(6), **more)
@@ -430,7 +437,7 @@ BROKEN: list[tuple[type[Stock], set[str], dict[str, Any]]] = [
 
 
 #: Those that take more than four seconds, since they need several seeds.
-SLOW = {CachedQuery, OneTooMany, Swap}
+SLOW = {CachedQuery, Late, OneTooMany, Swap}
 
 
 @pytest.mark.parametrize(
@@ -458,6 +465,7 @@ def test_a_failure_names_command_answers_and_how_to_see_it_again() -> None:
     assert lines[-1] == "0 → simulate_service(..., seed=0, trace=True)"
 
 
+@pytest.mark.slow
 def test_a_history_without_an_order_is_shown_from_where_it_fails() -> None:
     with pytest.raises(InvariantBroken) as caught:
         simulate_service(CachedQuery, stock_operations)
@@ -555,7 +563,7 @@ def always_refused(rng: random.Random) -> tuple[str, list[Any]]:
 )
 def test_operations_that_test_nothing_are_found(operations: Any, rule: str) -> None:
     with pytest.raises(InvariantBroken) as caught:
-        simulate_service(Stock, operations, seeds=range(4))
+        simulate_service(Stock, operations, seeds=range(1))
     assert caught.value.invariant == rule
 
 

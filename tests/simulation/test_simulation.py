@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(1200)
 
 SEEDS = range(150)
 #: Those that ``make test`` runs. CI runs the others with ``make sim``.
-QUICK = 50
+QUICK = 25
 #: Seeds of one test, so that each of these is quick and several workers share them.
 CHUNK = 5
 
