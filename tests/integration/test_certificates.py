@@ -114,8 +114,10 @@ def test_a_service_reads_its_files_again_on_sighup_and_goes_on(tmp_path: Path) -
 
 
 #: Starts a session with standard input as its controlling terminal, as a terminal program does.
+#: The signal may be ignored because the tests run under nohup.
 _ON_TERMINAL = """
-import fcntl, os, sys, termios
+import fcntl, os, signal, sys, termios
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 os.execvp(sys.argv[1], sys.argv[1:])
 """
