@@ -135,7 +135,7 @@ class PluginOptions(BaseModel):
                 _variable(cls.section, key),
                 " ".join((info.description or "").split()),
                 _accepted(info),
-                format_option(key, info.get_default(call_default_factory=True)),
+                format_option(key, info.get_default(call_default_factory=True, validated_data={})),
             )
             for key, info in cls.model_fields.items()
         ]
