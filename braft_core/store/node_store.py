@@ -1,10 +1,10 @@
-"""``node.store``: the store, with leases that the node renews."""
+"""``node.store`` and ``client.store``: the store, with leases that the node or client renews."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from braft_core.kv import Caller
+from braft_core.store.caller import StoreCaller
 from braft_core.store.lease import Lease
 from braft_core.store.store import Store
 
@@ -12,14 +12,14 @@ __all__ = ["NodeStore"]
 
 
 class NodeStore(Store):
-    """The store of a node, which renews leases; a session does not."""
+    """The store of a node or client, which renews leases; a session does not."""
 
-    def __init__(self, caller: Caller, make_lease: Callable[[float], Lease]) -> None:
+    def __init__(self, caller: StoreCaller, make_lease: Callable[[float], Lease]) -> None:
         super().__init__(caller)
         self._make_lease = make_lease
 
     def lease(self, ttl: float = 10.0) -> Lease:
-        """Return a lease for a ``with`` or ``async with`` statement: :meth:`braft_core.Node.lease`.
+        """Return a lease for a ``with`` or ``async with`` statement; see :class:`Lease`.
 
         :param ttl: seconds.
         """
