@@ -32,7 +32,7 @@ from braft_core.cluster_types import Consistency, Leader, Member, Readiness, Sna
 from braft_core.errors import BraftError, NoLeader, NotApplied, Unreachable
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 from braft_core.runtime import clock
-from braft_core.store import Lease, NodeStore
+from braft_core.store import Lease, LeasingStore
 
 __all__ = ["Client", "KVEntry"]
 
@@ -82,7 +82,7 @@ class Client:
         self._remote = RemoteStore(self._nodes)
         self._keeper = LeaseKeeper(self._remote)
         #: The store: the same calls as of ``node.store``, awaitable ones on any event loop.
-        self.store = NodeStore(self._remote, self.lease)
+        self.store = LeasingStore(self._remote, self.lease)
 
     def __enter__(self) -> Self:
         return self

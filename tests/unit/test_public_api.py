@@ -40,8 +40,9 @@ EXPORTED = {
     """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """
-        Condition Delete Entry Get Key Lease LeaseInfo Leases NodeStore Once Operation Put Scan
-        Store StoreStatus Txn TxnResult
+        Batch Change Condition Delete Entry Event Get Key Lease LeaseInfo Leases LeasingStore
+        NodeStore Once Operation Piece Put Scan Store StoreStatus Txn TxnResult Watch Watcher
+        Watchers
     """,
 }
 
@@ -58,6 +59,7 @@ _IMMEDIATE = {
     "scan",
     "service",
     "session",
+    "watch",
 }
 
 #: Public names that only braft's own modules use.
