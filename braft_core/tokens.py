@@ -177,7 +177,7 @@ def bearer(header: bytes) -> bytes:
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 #: Changes that concern the cluster, not its data.
-_ADMIN_PATHS = ("/v1/members", "/v1/leader", "/v1/snapshots")
+_ADMIN_PATHS = ("/v1/members", "/v1/leader", "/v1/snapshots", "/v1/store/compact")
 _SNAPSHOTS = "/v1/snapshots/"
 #: The method of gRPC's reflection.
 REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"

@@ -24,6 +24,7 @@ from braft_core.cli import (
     run,
     snapshot,
     status,
+    store,
     tls,
 )
 from braft_core.cli.extensions import plugin_commands
@@ -97,6 +98,7 @@ app.command("demo")(demo.demo)
 app.command("status")(status.status)
 app.command("doctor")(doctor.doctor)
 app.add_typer(kv.app, name="kv")
+app.add_typer(store.app, name="store")
 app.add_typer(members.app, name="members")
 app.add_typer(leader.app, name="leader")
 app.add_typer(snapshot.app, name="snapshot")

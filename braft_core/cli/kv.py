@@ -22,8 +22,8 @@ from braft_core.cli.options import (
     connect,
 )
 from braft_core.cli.output import Exit, echo, emit, print_json, reports_errors
+from braft_core.cli.streams import print_text, standard_input
 from braft_core.errors import ConfigError
-from braft_core.escaping import printable_lines
 from braft_core.pagination import MAX_PAGE_SIZE
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def _consistency(stale: bool) -> Consistency:
 
 
 def _value(given: str, parse: bool) -> Any:
-    raw: str | bytes = _standard_input() if given == "-" else _argument(given)
+    raw: str | bytes = standard_input() if given == "-" else _argument(given)
     if parse:
         try:
             return strict_json.loads(raw)
@@ -241,38 +241,15 @@ def _argument(given: str) -> str:
     return given
 
 
-def _standard_input() -> bytes:
-    try:
-        return sys.stdin.buffer.read()
-    except OSError as error:
-        raise ConfigError(f"standard input cannot be read: {error.strerror}") from error
-
-
 def _print_value(value: Any) -> None:
     if isinstance(value, bytes) and sys.stdout.isatty():
-        _print_text(value.decode(errors="backslashreplace"))
+        print_text(value.decode(errors="backslashreplace"))
     elif isinstance(value, bytes):
         sys.stdout.buffer.write(value)
     elif isinstance(value, str):
-        _print_text(value)
+        print_text(value)
     else:
         print_json(value)
-
-
-def _print_text(value: str) -> None:
-    """Print a text value unchanged; in UTF-8 if the terminal's encoding cannot represent it.
-
-    On a terminal control characters are escaped, since any client may have written the value.
-    """
-    if sys.stdout.isatty():
-        value = printable_lines(value)
-    try:
-        value.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        sys.stdout.flush()
-        sys.stdout.buffer.write(value.encode() + b"\n")
-    else:
-        typer.echo(value)
 
 
 def _text(value: Any) -> str:

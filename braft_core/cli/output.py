@@ -24,6 +24,7 @@ from braft_core import strict_json
 from braft_core.errors import (
     BraftError,
     ConfigError,
+    InvalidArgument,
     OutcomeUnknown,
     PluginError,
     Unreachable,
@@ -63,7 +64,8 @@ def exit_code(error: BraftError) -> Exit:
     """Return the exit code for an error."""
     if isinstance(error, Unreachable | OutcomeUnknown):
         return Exit.NO_ANSWER
-    if isinstance(error, ConfigError | PluginError) or error.data.get("status") == 400:
+    wrong = isinstance(error, ConfigError | PluginError | InvalidArgument)
+    if wrong or error.data.get("status") == 400:
         return Exit.USAGE
     return Exit.REFUSED
 

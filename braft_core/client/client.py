@@ -1,14 +1,13 @@
-"""The client of a cluster: sends each request to the first node that can serve it.
+"""The client of a cluster: the calls that its nodes serve over HTTP.
 
-Owns the choice of the node and the retry rule: a request goes to the next node only if it
-had no effect. A write without an answer ends in ``OutcomeUnknown`` and is never sent again.
+:mod:`braft_core.client.nodes` chooses the node and has the retry rule.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
@@ -16,47 +15,29 @@ from typing import Any, NamedTuple, Self, TypeVar
 import httpx
 
 from braft_core.client.download import SavedSnapshot, download
-from braft_core.client.request_encoding import (
-    base_url,
-    body_of,
-    is_unencrypted,
-    json_body_of,
-    kv_path,
-    segment,
-)
+from braft_core.client.lease_keeper import LeaseKeeper
+from braft_core.client.nodes import Call, Nodes, Take
+from braft_core.client.remote_store import RemoteStore
+from braft_core.client.request_encoding import body_of, json_body_of, kv_path, segment
 from braft_core.client.response_decoding import (
     NOT_FOUND,
-    error_of,
     facts,
     leader_in,
     members_in,
     snapshot_in,
     snapshots_in,
-    understood,
 )
-from braft_core.client.trust import Trust, is_address
+from braft_core.client.trust import Trust
 from braft_core.cluster_types import Consistency, Leader, Member, Readiness, SnapshotInfo
-from braft_core.errors import (
-    BraftError,
-    ConfigError,
-    NoLeader,
-    NotApplied,
-    OutcomeUnknown,
-    Unreachable,
-)
-from braft_core.escaping import shown
+from braft_core.errors import BraftError, NoLeader, NotApplied, Unreachable
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
+from braft_core.runtime import clock
+from braft_core.store import Lease, LeasingStore
 
 __all__ = ["Client", "KVEntry"]
 
 T = TypeVar("T")
-#: Extracts the result from a node's response.
-Take = Callable[[httpx.Response], T]
 
-#: Servers refuse longer timeouts.
-_MAX_WAIT = 60.0
-#: Seconds the client waits longer than the node, so that the node's own error arrives.
-_SLACK = 1.0
 #: Seconds for which :meth:`Client.status` lets a node wait for silent peers.
 _STATUS_WAIT = 1.0
 
@@ -97,32 +78,11 @@ class Client:
         :raises ConfigError: a URL, the timeout or a file is invalid, or the token would be sent
             unencrypted; names it.
         """
-        if not urls:
-            raise ConfigError("no URL of a node was given; accepted: http://host:port")
-        if not _is_positive(timeout):
-            raise ConfigError(f"timeout is {shown(timeout)}; accepted: seconds, more than 0")
-        self._urls = [base_url(url) for url in urls]
-        for url in self._urls if token and not insecure else ():
-            if is_unencrypted(url):
-                raise ConfigError(
-                    f"URL is {url}: the token would be sent unencrypted; accepted: "
-                    "https://host:port, a URL of this machine, or "
-                    "BRAFT_INSECURE=on (insecure=True) if the network is trusted",
-                    url=url,
-                )
-        self._timeout = min(timeout, _MAX_WAIT)
-        self._wait = f"{self._timeout:g}"
-        trust = trust or Trust()
-        secure = any(url.startswith("https:") for url in self._urls)
-        # Proxies and netrc of the environment are not meant for the nodes of a cluster.
-        self._http = httpx.Client(
-            trust_env=False,
-            # Without https nothing is verified; loading the CAs would take 0.1 s.
-            verify=trust.context() if secure else False,
-            event_hooks={"request": [partial(_expect, trust.server_name)]},
-            headers={b"Authorization": f"Bearer {token}".encode()} if token else {},
-            timeout=httpx.Timeout(self._timeout + _SLACK, connect=min(self._timeout, 2.0)),
-        )
+        self._nodes = Nodes(urls, token, timeout, trust or Trust(), insecure=insecure)
+        self._remote = RemoteStore(self._nodes)
+        self._keeper = LeaseKeeper(self._remote)
+        #: The store: the same calls as of ``node.store``, awaitable ones on any event loop.
+        self.store = LeasingStore(self._remote, self.lease)
 
     def __enter__(self) -> Self:
         return self
@@ -135,9 +95,41 @@ class Client:
     ) -> None:
         self.close()
 
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
     def close(self) -> None:
-        """Close all connections. Idempotent."""
-        self._http.close()
+        """Give up the leases, and close all connections of threads. Idempotent.
+
+        After awaitable calls use :meth:`aclose` on each event loop that made some.
+        """
+        self._keeper.close()
+        self._nodes.close()
+
+    async def aclose(self) -> None:
+        """Call :meth:`close` asynchronously; close the connections of this event loop, too."""
+        await asyncio.to_thread(self._keeper.close)
+        await self._nodes.aclose()
+
+    # The store -------------------------------------------------------------------------------
+
+    def lease(self, ttl: float = 10.0) -> Lease:
+        """Return a lease of the store, for a ``with`` or ``async with`` statement.
+
+        It is renewed while the statement runs. Keys that are put with it go when it ends: with the
+        statement, or ``ttl`` seconds after this process or its network died.
+
+        :param ttl: seconds.
+        """
+        return Lease(self._remote, lambda: self._keeper, clock.monotonic, ttl)
 
     # Keys and values -------------------------------------------------------------------------
 
@@ -217,7 +209,7 @@ class Client:
 
     def status(self) -> dict[str, Any]:
         """Return the JSON of ``GET /raft``."""
-        wait = min(self._timeout, _STATUS_WAIT)
+        wait = min(self._nodes.timeout, _STATUS_WAIT)
         return self._read("/raft", facts, {"timeout": f"{wait:g}"})
 
     def ready(self) -> Readiness:
@@ -290,9 +282,9 @@ class Client:
         where = f"/v1/snapshots/{segment('snapshot id', snapshot_id)}"
         missing: BraftError | None = None
         silent: list[str] = []
-        for base in list(self._urls):
+        for base in self._nodes.urls:
             try:
-                return download(self._http, base + where, Path(path), progress, overwrite)
+                return download(self._nodes.http, base + where, Path(path), progress, overwrite)
             except Unreachable as error:
                 silent.append(error.message)
             except NotApplied as error:
@@ -305,7 +297,7 @@ class Client:
             raise missing
         raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=False)
 
-    # Choosing the node ------------------------------------------------------------
+    # Requests -----------------------------------------------------------------------------------
 
     def _read(
         self,
@@ -319,64 +311,15 @@ class Client:
 
         :param waits: whether the node waits for the cluster, and so takes a timeout.
         """
-        given = dict(params or {})
-        if waits:
-            given.setdefault("timeout", self._wait)
-        return self._request("GET", path, take, write=False, params=given)
+        call = Call("GET", path, take, write=False, params=params or {}, waits=waits)
+        return self._nodes.send(call)
 
     def _post(self, path: str, take: Take[T], body: dict[str, Any]) -> T:
         headers = {"Content-Type": "application/json"}
         return self._write("POST", path, take, headers=headers, content=json_body_of(body))
 
     def _write(self, method: str, path: str, take: Take[T], **options: Any) -> T:
-        params = {"timeout": self._wait}
-        return self._request(method, path, take, write=True, params=params, **options)
-
-    def _request(
-        self,
-        method: str,
-        path: str,
-        take: Take[T],
-        *,
-        write: bool,
-        params: dict[str, str],
-        **options: Any,
-    ) -> T:
-        refusal: NotApplied | None = None
-        silent: list[str] = []
-        sent = False
-        for base in list(self._urls):
-            try:
-                answer = self._http.request(method, base + path, params=params, **options)
-            except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-                silent.append(f"{base} ({str(error) or type(error).__name__})")
-                continue
-            except httpx.RequestError as error:
-                reason = f"{base} ({type(error).__name__}: {error})"
-                if write:
-                    raise OutcomeUnknown(f"sent to {reason}, and no answer came") from error
-                silent.append(reason)
-                sent = True
-                continue
-            error_found = error_of(answer, write=write)
-            if error_found is None:
-                return understood(answer, take, write=write)
-            if not (isinstance(error_found, NotApplied) and error_found.safe_to_retry):
-                raise error_found
-            refusal = error_found
-        if refusal is not None:
-            raise refusal
-        raise Unreachable(f"nobody answered: {', '.join(silent)}", sent=sent)
-
-
-def _is_positive(number: object) -> bool:
-    return isinstance(number, int | float) and not isinstance(number, bool) and number > 0
-
-
-def _expect(server_name: str | None, request: httpx.Request) -> None:
-    """Check the certificate against ``server_name`` where the URL has an address."""
-    if server_name and is_address(request.url.host):
-        request.extensions = {**request.extensions, "sni_hostname": server_name}
+        return self._nodes.send(Call(method, path, take, write=True, **options))
 
 
 def _entry(answer: httpx.Response) -> KVEntry:

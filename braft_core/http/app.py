@@ -31,6 +31,15 @@ from braft_core.http.origin_policy import OriginPolicy, accepted_host_names
 from braft_core.http.problems import BadInput, install_problems
 from braft_core.http.request_guard import SECURITY_HEADERS, RequestGuard
 from braft_core.http.snapshots import SnapshotResource, SnapshotsResource
+from braft_core.http.store import (
+    CompactResource,
+    CountResource,
+    KeyResource,
+    KeysResource,
+    StoreResource,
+)
+from braft_core.http.store_leases import LeaseResource, LeasesResource, RenewResource
+from braft_core.http.store_txn import TxnResource
 from braft_core.http.url_decoding import restore_slashes
 from braft_core.tokens import Keyring
 
@@ -80,6 +89,15 @@ def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
         "/v1/kv": MapsResource(node),
         "/v1/kv/{map_name}": MapResource(node),
         "/v1/kv/{map_name}/{key:path}": EntryResource(node),
+        "/v1/store": StoreResource(node),
+        "/v1/store/keys": KeysResource(node),
+        "/v1/store/keys/{store_key:path}": KeyResource(node),
+        "/v1/store/count": CountResource(node),
+        "/v1/store/txn": TxnResource(node),
+        "/v1/store/compact": CompactResource(node),
+        "/v1/store/leases": LeasesResource(node),
+        "/v1/store/leases/{lease_id}": LeaseResource(node),
+        "/v1/store/renew": RenewResource(node),
         "/v1/members": MembersResource(node),
         "/v1/members/{server_id}": MemberResource(node),
         "/v1/members/{server_id}/promote": PromotionResource(node),

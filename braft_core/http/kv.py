@@ -21,12 +21,12 @@ from falcon.asgi import Request, Response
 
 from braft_core.abc import NodeAPI
 from braft_core.errors import Conflict, Rejected
+from braft_core.http.entity_tags import IF_MATCH, IF_NONE_MATCH, REVISION, revision_of, tags
 from braft_core.http.json_body import body_value, send_json
 from braft_core.http.operation import (
     ANY_JSON,
     BINARY,
     JSON,
-    MAX_TIMEOUT_SECONDS,
     TEXT,
     TIMEOUT,
     Operation,
@@ -39,29 +39,16 @@ from braft_core.http.operation import (
     obj,
     text,
 )
-from braft_core.http.params import page_params, seconds_param, text_param, timeout_param
+from braft_core.http.params import page_params, timeout_param
 from braft_core.http.problems import BadInput
+from braft_core.http.reads import READ, STALENESS, TOO_STALE, read
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
-from braft_core.runtime import clock
 
 __all__ = ["EntryResource", "MapResource", "MapsResource"]
 
-#: Accepted values of ``consistency``.
-CONSISTENCY = ("linearizable", "lease", "stale")
 #: The revision of a key that does not exist.
 ABSENT = 0
 
-_SECONDS = {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_TIMEOUT_SECONDS}
-_READ = (
-    Parameter(
-        "consistency",
-        "`linearizable`: sees every write acknowledged before; `lease`: the same while clocks run "
-        "at nearly equal rates; `stale`: the state of this node",
-        text(enum=list(CONSISTENCY), default=CONSISTENCY[0]),
-    ),
-    Parameter("max_staleness", "seconds; only with `consistency=stale`", _SECONDS),
-    TIMEOUT,
-)
 _PAGE = (
     Parameter("after", "the page begins after this name: `next` of the previous page", text()),
     Parameter(
@@ -70,22 +57,9 @@ _PAGE = (
         integer(minimum=1, maximum=MAX_PAGE_SIZE, default=DEFAULT_PAGE_SIZE),
     ),
 )
-_STALENESS = Parameter(
-    "Braft-Staleness", "only of a stale read: how many seconds old the state may be", text()
-)
-_REVISION = Parameter("ETag", "the revision, in quotes", text())
-_IF_MATCH = Parameter(
-    "If-Match", "revisions in quotes: the key has one of them; or `*`: it exists", text()
-)
-_IF_NONE_MATCH = Parameter(
-    "If-None-Match",
-    "revisions in quotes: the key has none of them; or `*`: it does not exist",
-    text(),
-)
 _NEXT = text("`after` of the next page; absent on the last page")
 _REFUSED = {422: "the service refuses the map, the key or the value"}
 _FAILED = {412: "the condition does not hold"} | _REFUSED
-_STALE = {503: "the state may be older than `max_staleness`"}
 
 
 class MapsResource:
@@ -101,16 +75,16 @@ class MapsResource:
                 200: ResponseSpec(
                     "a page",
                     {JSON: obj({"next": _NEXT, "maps": array(text())}, ("next",))},
-                    (_STALENESS,),
+                    (STALENESS,),
                 )
             },
-            query=_PAGE + _READ,
-            problems=_STALE,
+            query=_PAGE + READ,
+            problems=TOO_STALE,
         )
     )
     async def on_get(self, req: Request, resp: Response) -> None:
         """Answer ``{"maps": [name]}``, with ``next`` if there are more."""
-        page = await _query(self._node, req, resp, "maps_page", *page_params(req))
+        page = await read(self._node, req, resp, "kv", "maps_page", *page_params(req))
         await send_json(resp, _next(page) | {"maps": page["maps"]})
 
 
@@ -137,11 +111,11 @@ class MapResource:
                             ("next",),
                         )
                     },
-                    (_STALENESS,),
+                    (STALENESS,),
                 )
             },
-            query=_PAGE + _READ,
-            problems={404: "the map has no keys"} | _STALE,
+            query=_PAGE + READ,
+            problems={404: "the map has no keys"} | TOO_STALE,
         )
     )
     async def on_get(self, req: Request, resp: Response, map_name: str) -> None:
@@ -151,7 +125,7 @@ class MapResource:
         key; 404 if it does not exist.
         """
         try:
-            page = await _query(self._node, req, resp, "page", map_name, *page_params(req))
+            page = await read(self._node, req, resp, "kv", "page", map_name, *page_params(req))
         except Rejected as error:
             if type(error) is not Rejected:
                 raise
@@ -176,26 +150,26 @@ class EntryResource:
                 200: ResponseSpec(
                     "the value: bytes unchanged, everything else as JSON",
                     {JSON: ANY_JSON, BINARY: text(format="binary")},
-                    (_REVISION, _STALENESS),
+                    (REVISION, STALENESS),
                 ),
                 304: ResponseSpec(
-                    "the revision is the one in `If-None-Match`", {}, (_REVISION, _STALENESS)
+                    "the revision is the one in `If-None-Match`", {}, (REVISION, STALENESS)
                 ),
             },
-            query=_READ,
-            headers=(_IF_NONE_MATCH,),
-            problems={404: "the key does not exist"} | _STALE | _REFUSED,
+            query=READ,
+            headers=(IF_NONE_MATCH,),
+            problems={404: "the key does not exist"} | TOO_STALE | _REFUSED,
         )
     )
     async def on_get(self, req: Request, resp: Response, map_name: str, key: str) -> None:
         """Answer with value and revision; 304 if ``If-None-Match`` has it, 404 without the key."""
         _check_key(key)
-        found = await _query(self._node, req, resp, "get", map_name, key)
+        found = await read(self._node, req, resp, "kv", "get", map_name, key)
         if found is None:
             raise falcon.HTTPNotFound(description=f"map {map_name!r} has no key {key!r}")
         value, revision = found
         _set_revision(resp, revision)
-        if f'"{revision}"' in _tags(req, "If-None-Match"):
+        if f'"{revision}"' in tags(req, "If-None-Match"):
             resp.status = 304
         elif isinstance(value, bytes):
             resp.content_type = "application/octet-stream"
@@ -206,9 +180,9 @@ class EntryResource:
     @documented(
         Operation(
             "Store a value.",
-            {200: ResponseSpec("stored", {JSON: obj({"revision": integer()})}, (_REVISION,))},
+            {200: ResponseSpec("stored", {JSON: obj({"revision": integer()})}, (REVISION,))},
             query=(TIMEOUT,),
-            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            headers=(IF_MATCH, IF_NONE_MATCH),
             body=RequestBody(
                 {JSON: ANY_JSON, TEXT: text(), BINARY: text(format="binary")},
                 "the value: JSON or text according to its media type, else bytes",
@@ -239,7 +213,7 @@ class EntryResource:
                 )
             },
             query=(TIMEOUT,),
-            headers=(_IF_MATCH, _IF_NONE_MATCH),
+            headers=(IF_MATCH, IF_NONE_MATCH),
             problems=_FAILED,
         )
     )
@@ -263,7 +237,7 @@ class EntryResource:
         A header that allows several revisions is narrowed to the present one: the state machine
         checks a single revision when it applies the command.
         """
-        wanted, unwanted = _tags(req, "If-Match"), _tags(req, "If-None-Match")
+        wanted, unwanted = tags(req, "If-Match"), tags(req, "If-None-Match")
         if wanted and unwanted:
             raise BadInput("If-None-Match", req.get_header("If-None-Match"), "one condition")
         if not wanted and not unwanted:
@@ -271,7 +245,7 @@ class EntryResource:
         if unwanted == ["*"]:
             return ABSENT
         if len(wanted) == 1 and wanted != ["*"]:
-            return _revision(wanted[0])
+            return revision_of(wanted[0])
         return await self._narrowed(map_name, key, wanted, unwanted)
 
     async def _narrowed(
@@ -282,9 +256,9 @@ class EntryResource:
         if wanted == ["*"]:
             holds = present != ABSENT
         elif wanted:
-            holds = present in map(_revision, wanted)
+            holds = present in map(revision_of, wanted)
         else:
-            holds = present not in map(_revision, unwanted)
+            holds = present not in map(revision_of, unwanted)
         if not holds:
             raise Conflict(f"key {key!r} of map {map_name!r} is at revision {present}")
         return present
@@ -295,26 +269,6 @@ def _next(page: dict[str, Any]) -> dict[str, str]:
     return {} if page["next"] is None else {"next": page["next"]}
 
 
-async def _query(node: NodeAPI, req: Request, resp: Response, query: str, *args: str | int) -> Any:
-    asked = text_param(req, "consistency", default="linearizable")
-    if asked not in CONSISTENCY:
-        raise BadInput("query parameter consistency", asked, ", ".join(CONSISTENCY))
-    limit = seconds_param(req, "max_staleness")
-    if asked == "stale":
-        # Taken before the read: the state that is read can only be newer.
-        began, staleness = clock.monotonic(), node.staleness
-        found = await node.aquery("kv", query, *args, **_options(req, asked), max_staleness=limit)
-        resp.set_header("Braft-Staleness", f"{staleness + clock.monotonic() - began:.3f}")
-        return found
-    if limit is not None:
-        raise BadInput("query parameter max_staleness", limit, "with consistency=stale")
-    return await node.aquery("kv", query, *args, **_options(req, asked))
-
-
-def _options(req: Request, consistency: str) -> dict[str, Any]:
-    return {"consistency": consistency, "timeout": timeout_param(req)}
-
-
 def _check_key(key: str) -> None:
     if not key:
         raise BadInput("key", key, "a non-empty text")
@@ -322,15 +276,3 @@ def _check_key(key: str) -> None:
 
 def _set_revision(resp: Response, revision: int) -> None:
     resp.etag = str(revision)
-
-
-def _tags(req: Request, header: str) -> list[str]:
-    return [tag.strip() for tag in (req.get_header(header) or "").split(",") if tag.strip()]
-
-
-def _revision(tag: str) -> int:
-    digits = tag.removeprefix('"').removesuffix('"')
-    # Revisions have 64 bits, and int() fails on thousands of digits.
-    if f'"{digits}"' != tag or not digits.isdecimal() or len(digits) > 20:
-        raise BadInput("entity tag", tag, 'a revision in quotes, such as "7", or *')
-    return int(digits)

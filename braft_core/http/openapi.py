@@ -41,6 +41,8 @@ _FIELD = re.compile(r"\{(\w+)(?::\w+)?\}")
 PATH_NAMES: Final = {
     "map_name": "name of a map; a slash in it is written `%2F`",
     "key": "a key, or the id of a node",
+    "store_key": "a key of the store: its bytes, percent-encoded",
+    "lease_id": "id of a lease, decimal",
     "server_id": "id of a server",
     "snapshot_id": "id of a snapshot",
 }

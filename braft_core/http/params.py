@@ -6,6 +6,8 @@ Knows nothing of any resource.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from urllib.parse import unquote_to_bytes
 
 from falcon.asgi import Request
 
@@ -13,7 +15,15 @@ from braft_core.http.operation import MAX_TIMEOUT_SECONDS
 from braft_core.http.problems import BadInput
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE
 
-__all__ = ["page_params", "seconds_param", "text_param", "timeout_param"]
+__all__ = [
+    "bytes_params",
+    "choice_param",
+    "integer_param",
+    "page_params",
+    "seconds_param",
+    "text_param",
+    "timeout_param",
+]
 
 
 def text_param(req: Request, *names: str, default: str = "") -> str:
@@ -53,11 +63,40 @@ def page_params(req: Request) -> tuple[str, int]:
 
     :raises BadInput: the limit is not a number from 1 to ``MAX_PAGE_SIZE``.
     """
-    after, limit = text_param(req, "after"), req.get_param("limit")
-    if limit is None:
-        return after, DEFAULT_PAGE_SIZE
+    limit = integer_param(req, "limit", DEFAULT_PAGE_SIZE, least=1, most=MAX_PAGE_SIZE)
+    return text_param(req, "after"), limit
+
+
+def integer_param(req: Request, name: str, default: int, *, least: int, most: int) -> int:
+    """Return a query parameter that is a whole number.
+
+    :raises BadInput: it is not, or not within the bounds.
+    """
+    given = req.get_param(name)
+    if given is None:
+        return default
     # int() also takes signs, spaces and underscores, and fails on thousands of digits.
-    is_number = limit.isascii() and limit.isdecimal() and len(limit) < 10
-    if not is_number or not 1 <= int(limit) <= MAX_PAGE_SIZE:
-        raise BadInput("query parameter limit", limit, f"a number from 1 to {MAX_PAGE_SIZE}")
-    return after, int(limit)
+    is_number = given.isascii() and given.isdecimal() and len(given) < 20
+    if not is_number or not least <= int(given) <= most:
+        raise BadInput(f"query parameter {name}", given, f"a number from {least} to {most}")
+    return int(given)
+
+
+def choice_param(req: Request, name: str, accepted: Sequence[str]) -> str:
+    """Return a query parameter that has one of a few values, by default the first.
+
+    :raises BadInput: it has another one.
+    """
+    given = text_param(req, name, default=accepted[0])
+    if given not in accepted:
+        raise BadInput(f"query parameter {name}", given, ", ".join(accepted))
+    return given
+
+
+def bytes_params(req: Request) -> dict[str, bytes]:
+    """Return the query parameters as bytes, which need not be UTF-8."""
+    found = {}
+    for part in req.scope["query_string"].split(b"&"):
+        name, _, value = part.replace(b"+", b" ").partition(b"=")
+        found[unquote_to_bytes(name).decode(errors="replace")] = unquote_to_bytes(value)
+    return found

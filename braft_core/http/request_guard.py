@@ -109,7 +109,7 @@ class RequestGuard:
             raise Refused(414, "uri_too_long", f"accepted: {MAX_TARGET} bytes of path and query")
         scope["path"] = path = decode_path(raw)
         if query:
-            check_query_encoding(query)
+            check_query_encoding(query, path)
         if not has_host and scope["http_version"] == "1.1":
             raise Refused(400, "bad_request", "the Host header is missing")
         method: str = scope["method"]

@@ -21,7 +21,8 @@ from braft_core.runtime.events import Events
 from braft_core.runtime.requests import Command, Query
 from braft_core.services.envelope import encode_command
 from braft_core.services.store.leases import MAX_RENEWED
-from braft_core.store.lease import GONE, Lease
+from braft_core.store.held_leases import HeldLeases
+from braft_core.store.lease import Lease
 
 __all__ = ["LeaseKeeper", "Renewals", "Renewed"]
 
@@ -96,25 +97,6 @@ def _answer(
             future.set_result(Renewed(ttls[lease], sent_at))
 
 
-class _Held:
-    __slots__ = ("lease", "renew_at", "renewing")
-
-    def __init__(self, lease: Lease, renew_at: float) -> None:
-        self.lease = lease
-        self.renew_at = renew_at
-        self.renewing = False
-
-    def begin(self) -> None:
-        """Note that a renewal is under way."""
-        self.renewing = True
-
-    def end(self, renew_at: float | None = None) -> None:
-        """Note the end of a renewal, and when the next is due if it succeeded."""
-        self.renewing = False
-        if renew_at is not None:
-            self.renew_at = renew_at
-
-
 class LeaseKeeper:
     """Lives on the loop, except what is marked *any thread*."""
 
@@ -123,7 +105,7 @@ class LeaseKeeper:
         self._events = events
         self._timing = server.components.timing
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._held: dict[int, _Held] = {}
+        self._held = HeldLeases()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
         self.renewals = Renewals(server)
@@ -138,8 +120,7 @@ class LeaseKeeper:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        for held in list(self._held.values()):
-            self._lose(held, "the node was stopped")
+        self._held.lose_all("the node was stopped")
 
     def hold(self, lease: Lease) -> None:
         """*Any thread.* Keep a granted lease until :meth:`release`, or until it is lost."""
@@ -148,7 +129,7 @@ class LeaseKeeper:
 
     def release(self, lease: Lease) -> None:
         """*Any thread.* Renew a lease no longer."""
-        self._post(partial(self._held.pop, lease.id, None))
+        self._post(partial(self._held.remove, lease.id))
 
     def abandon(self, lease_id: int) -> None:
         """*Any thread.* Revoke a lease whose grant was interrupted; wait for nothing."""
@@ -170,39 +151,24 @@ class LeaseKeeper:
         if self._stopped:
             lease.lose("the node was stopped")
             return
-        self._held[lease.id] = _Held(lease, clock.monotonic() + lease.ttl / 3)
+        self._held.add(lease, clock.monotonic())
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
         while self._held:
-            now = clock.monotonic()
-            for held in list(self._held.values()):
-                if now >= held.lease.valid_until:
-                    self._lose(held, "it could not be renewed in time")
-                elif now >= held.renew_at and not held.renewing:
-                    held.begin()
-                    renewal = self.renewals.renew(held.lease.id)
-                    renewal.add_done_callback(partial(self._renewed, held))
+            for lease_id in self._held.due(clock.monotonic()):
+                renewal = self.renewals.renew(lease_id)
+                renewal.add_done_callback(partial(self._renewed, lease_id))
             await asyncio.sleep(self._timing.lease_check)
 
-    def _renewed(self, held: _Held, renewal: asyncio.Future[Renewed]) -> None:
-        held.end()
-        if self._held.get(held.lease.id) is not held:
-            renewal.exception()
-            return
+    def _renewed(self, lease_id: int, renewal: asyncio.Future[Renewed]) -> None:
         error = renewal.exception()
         if error is not None:  # the next round tries again
-            _log.debug("lease %d could not be renewed: %s", held.lease.id, error)
-        elif (answer := renewal.result()).ttl == 0:
-            self._lose(held, GONE)
+            _log.debug("lease %d could not be renewed: %s", lease_id, error)
+            self._held.failed(lease_id)
         else:
-            held.lease.renewed(answer.sent_at)
-            held.end(renew_at=answer.sent_at + held.lease.ttl / 3)
-
-    def _lose(self, held: _Held, why: str) -> None:
-        self._held.pop(held.lease.id, None)
-        held.lease.lose(why)
+            self._held.renewed(lease_id, *renewal.result())
 
     def _revoke(self, lease_id: int) -> None:
         data = encode_command(self._server.components.serializer, "store", "revoke", [lease_id])

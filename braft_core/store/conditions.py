@@ -6,13 +6,13 @@ from typing import Any, Final, NoReturn
 
 from braft_core.store.keys import Bytes, as_bytes, as_range
 
-__all__ = ["Condition", "Key", "Operand"]
+__all__ = ["SIGNS", "TARGETS", "Condition", "Key", "Operand"]
 
-#: Targets and results, as the service ``store`` numbers them.
 _VERSION, _CREATED, _REVISION, _VALUE, _LEASE = range(5)
 _EQUAL, _GREATER, _LESS, _NOT_EQUAL = range(4)
-_SIGNS: Final = ("==", ">", "<", "!=")
-_NAMES: Final = ("version", "created", "revision", "value", "lease")
+#: Targets and results in the order in which the service ``store`` numbers them.
+TARGETS: Final = ("version", "created", "revision", "value", "lease")
+SIGNS: Final = ("==", ">", "<", "!=")
 
 
 class Condition:
@@ -36,7 +36,7 @@ class Condition:
     def __repr__(self) -> str:
         target, result, key, end, value = self._compare
         keys = f"{key!r}" if not end else f"{key!r}..{end!r}"
-        return f"Key({keys}).{_NAMES[target]} {_SIGNS[result]} {value!r}"
+        return f"Key({keys}).{TARGETS[target]} {SIGNS[result]} {value!r}"
 
 
 class Operand:

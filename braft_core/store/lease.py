@@ -5,7 +5,7 @@ after its last renewal was sent, less a second for a pause or a forward jump of 
 (:mod:`braft_core.services.store.leases`). The holder counts that second from its own time. So a
 lease is lost here before it ends there, and another process can act.
 
-Must not know how leases are renewed, nor threads or loops of a node.
+Must not know how leases are renewed, nor threads or loops of a node or client.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
-from braft_core.errors import InvalidRequest, LeaseLost, NotApplied, OutcomeUnknown, Rejected
-from braft_core.kv import Caller
+from braft_core.errors import BraftError, InvalidRequest, LeaseLost, NotApplied, Rejected
+from braft_core.store.caller import StoreCaller
 from braft_core.store.once import Once
 
 __all__ = ["GONE", "Keeper", "Lease"]
@@ -59,12 +59,13 @@ class Lease:
     :meth:`close`.
 
     A lease is lost when it could not be renewed in time, was revoked by somebody, or the node was
-    stopped. A lost lease stays lost, even if the store still has it for a while.
+    stopped (the client closed). A lost lease stays lost, even if the store still has it for a
+    while.
     """
 
     def __init__(
         self,
-        caller: Caller,
+        caller: StoreCaller,
         keeper: Callable[[], Keeper],
         monotonic: Callable[[], float],
         ttl: float,
@@ -112,9 +113,10 @@ class Lease:
             raise LeaseLost(f"lease {self.id} is lost: it was not renewed in time", lease=self.id)
 
     def on_lost(self, callback: Callable[[LeaseLost], object]) -> Callable[[], None]:
-        """Call ``callback(error)`` on the node's events thread when the lease is lost.
+        """Call ``callback(error)`` when the lease is lost, on the thread for callbacks.
 
-        If it is lost already, call it at once in this thread.
+        That is the node's events thread, or a thread of the client. If it is lost already, call it
+        at once in this thread.
 
         :returns: a function that ends this.
         """
@@ -159,13 +161,13 @@ class Lease:
         ends by itself after its ttl.
         """
         if self._end():
-            with suppress(NotApplied, OutcomeUnknown, Rejected):
+            with suppress(BraftError):
                 self._caller.execute(_SERVICE, "revoke", self.id, timeout=timeout)
 
     async def aclose(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Call :meth:`close` asynchronously."""
         if self._end():
-            with suppress(NotApplied, OutcomeUnknown, Rejected):
+            with suppress(BraftError):
                 await self._caller.aexecute(_SERVICE, "revoke", self.id, timeout=timeout)
 
     def __enter__(self) -> Self:
@@ -207,7 +209,7 @@ class Lease:
     # -- inside ----------------------------------------------------------------------------------
 
     def _begin(self) -> float:
-        keeper = self._find_keeper()  # raises if the node does not run
+        keeper = self._find_keeper()  # raises if the node does not run, or the client is closed
         with self._lock:
             if self._state != "new":
                 raise InvalidRequest(f"{self!r} was granted before; make another one")

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from braft_core.errors import InvalidArgument
 from braft_core.store.conditions import Condition
 from braft_core.store.entries import Entry, entry_of
-from braft_core.store.keys import Bytes, as_bytes, as_range
+from braft_core.store.keys import Bytes, as_bytes, as_span
 
 __all__ = [
     "Answer",
@@ -108,7 +107,7 @@ class Get(Operation):
 
     def encode(self) -> list[Any]:
         """Return the operation as the service takes it."""
-        return [0, *_span(self.key, self.prefix, self.start, self.end), self.limit]
+        return [0, *as_span(self.key, self.prefix, self.start, self.end), self.limit]
 
     def read(self, answer: Any) -> Entry | list[Entry] | None:
         """Return the answer as callers see it: an entry or ``None``, a list for a range."""
@@ -129,7 +128,7 @@ class Delete(Operation):
 
     def encode(self) -> list[Any]:
         """Return the operation as the service takes it."""
-        return [2, *_span(self.key, self.prefix, self.start, self.end), 0]
+        return [2, *as_span(self.key, self.prefix, self.start, self.end), 0]
 
     def read(self, answer: Any) -> int:
         """Return the answer as callers see it: the number of deleted keys."""
@@ -168,18 +167,3 @@ def read_result(txn: Txn, answer: Any) -> TxnResult:
     done = txn.then if succeeded else txn.otherwise
     read = [op.read(each) for op, each in zip(done, answers, strict=True)]
     return TxnResult(succeeded, revision, read)
-
-
-def _span(
-    key: Bytes | None, prefix: Bytes | None, start: Bytes | None, end: Bytes | None
-) -> tuple[bytes, bytes]:
-    """Return a range. :raises InvalidArgument: neither a key nor a range is given, or both."""
-    is_range = prefix is not None or start is not None or end is not None
-    if (key is not None) == is_range:
-        raise InvalidArgument(
-            f"key is {key!r:.80} and the range is {(prefix, start, end)!r:.80}; accepted: a key, "
-            "or a prefix, or a start and an end"
-        )
-    if key is not None:
-        return as_bytes("key", key), b""
-    return as_range(prefix, start, end)

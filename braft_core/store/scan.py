@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any, NamedTuple
 
 from braft_core.cluster_types import Consistency
-from braft_core.kv import Caller
 from braft_core.pagination import MAX_PAGE_BYTES
+from braft_core.store.caller import StoreCaller
 from braft_core.store.entries import Entry, entry_of
 
 __all__ = ["Scan"]
@@ -29,7 +29,7 @@ class Scan:
 
     def __init__(
         self,
-        caller: Caller,
+        caller: StoreCaller,
         service: str,
         span: tuple[bytes, bytes],
         revision: int,

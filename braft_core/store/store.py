@@ -7,12 +7,14 @@ from typing import Any
 
 from braft_core.cluster_types import Consistency
 from braft_core.errors import InvalidArgument
-from braft_core.kv import Caller
+from braft_core.store.caller import StoreCaller
 from braft_core.store.conditions import Condition
 from braft_core.store.entries import Entry, entry_of
 from braft_core.store.keys import Bytes, as_bytes, as_range
+from braft_core.store.leases import Leases
 from braft_core.store.operations import Delete, HasId, Operation, Put, Txn, TxnResult
 from braft_core.store.scan import Scan
+from braft_core.store.status import StoreStatus, status_of
 
 __all__ = ["Store"]
 
@@ -27,9 +29,11 @@ class Store:
     until the history is compacted.
     """
 
-    def __init__(self, caller: Caller, service: str = "store") -> None:
+    def __init__(self, caller: StoreCaller, service: str = "store") -> None:
         self._caller = caller
         self._service = service
+        #: Leases by their ids, which nothing renews.
+        self.leases = Leases(caller, service)
 
     def put(
         self,
@@ -238,6 +242,24 @@ class Store:
         """Call :meth:`compact` asynchronously."""
         compacted: int = await self._aexecute("compact", [revision], timeout)
         return compacted
+
+    def status(
+        self, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> StoreStatus:
+        """Return numbers of the whole store."""
+        return status_of(
+            self._caller.query(self._service, "status", consistency=consistency, timeout=timeout)
+        )
+
+    async def astatus(
+        self, *, consistency: Consistency = "linearizable", timeout: float | None = None
+    ) -> StoreStatus:
+        """Call :meth:`status` asynchronously."""
+        return status_of(
+            await self._caller.aquery(
+                self._service, "status", consistency=consistency, timeout=timeout
+            )
+        )
 
     def _execute(self, command: str, arguments: Sequence[Any], timeout: float | None) -> Any:
         return self._caller.execute(self._service, command, *arguments, timeout=timeout)

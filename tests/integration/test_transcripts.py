@@ -1,8 +1,8 @@
 """Run the commands of the transcripts in the pages and compare their output.
 
-Pages: README.md, docs/getting-started.md and docs/operations.md. Ids, process ids, numbers and
-durations may differ, and so may the addresses in tables, since any node may lead. ``...`` and ``…``
-in a transcript stand for anything.
+Pages: README.md, docs/getting-started.md, docs/operations.md and docs/store.md. Ids, process ids,
+numbers and durations may differ, and so may the addresses in tables, since any node may lead.
+``...`` and ``…`` in a transcript stand for anything.
 """
 
 from __future__ import annotations
@@ -281,6 +281,13 @@ def test_operations(reader: Reader, tmp_path: Path) -> None:
 
     reader.follow(page.pop("No majority, for good"))
     assert (tmp_path / "new").is_dir()
+    assert not page
+
+
+def test_store(reader: Reader) -> None:
+    page = sections(ROOT / "docs" / "store.md")
+    reader.start_cluster(15000)
+    reader.follow(page.pop("From outside"))
     assert not page
 
 

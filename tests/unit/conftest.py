@@ -1,15 +1,29 @@
-"""Distributions that look installed: a module and its metadata in a folder on ``sys.path``."""
+"""Distributions that look installed, in a folder on ``sys.path``; the fake node of HTTP tests."""
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def fake_node_class() -> Any:
+    """Return the fake node of the HTTP tests, for tests of what speaks HTTP."""
+    path = Path(__file__).parent / "http" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("braft_fake_node", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FakeNode
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
 from braft_core.node import _running_nodes, _warn_of_running_nodes
 from braft_core.node_options import NodeOptions
-from braft_core.store import Lease, NodeStore
+from braft_core.store import Lease, Leases, NodeStore
 
 #: The names of the public modules for users. Each other public module is for plugins.
 EXPORTED = {
@@ -40,7 +40,9 @@ EXPORTED = {
     """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """
-        Condition Delete Entry Get Key Lease NodeStore Once Operation Put Scan Store Txn TxnResult
+        Batch Change Condition Delete Entry Event Get Key Lease LeaseInfo Leases LeasingStore
+        NodeStore Once Operation Piece Put Scan Store StoreStatus Txn TxnResult Watch Watcher
+        Watchers
     """,
 }
 
@@ -57,6 +59,7 @@ _IMMEDIATE = {
     "scan",
     "service",
     "session",
+    "watch",
 }
 
 #: Public names that only braft's own modules use.
@@ -136,7 +139,7 @@ def test_every_error_is_exported_and_drawn_at_its_place() -> None:
     assert {name for _, name in real} | {"from_wire", "to_wire"} == set(errors.__all__)
 
 
-@pytest.mark.parametrize("cls", [Node, KV, NodeStore, Distribute, Session, NodeAPI])
+@pytest.mark.parametrize("cls", [Node, KV, NodeStore, Leases, Distribute, Session, NodeAPI])
 def test_every_method_that_waits_has_an_async_variant(cls: type) -> None:
     methods = _methods(cls)
     asynchronous = {n for n, each in methods.items() if _is_async(each)}
@@ -144,7 +147,7 @@ def test_every_method_that_waits_has_an_async_variant(cls: type) -> None:
     assert {f"a{name}" for name in waiting} == asynchronous
 
 
-@pytest.mark.parametrize("cls", [Node, KV, NodeStore, Lease, Distribute, Session, NodeAPI])
+@pytest.mark.parametrize("cls", [Node, KV, NodeStore, Lease, Leases, Distribute, Session, NodeAPI])
 def test_an_async_variant_is_called_alike(cls: type) -> None:
     methods = _methods(cls)
     for name, method in methods.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import logging
 import socket
@@ -15,19 +14,6 @@ from typer.testing import CliRunner, Result
 
 from braft_core.cli import app
 from braft_core.http import HTTPServer
-
-
-def _fake_node_class() -> Any:
-    path = Path(__file__).parents[1] / "http" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("braft_fake_node", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FakeNode
-
-
-FakeNode = _fake_node_class()
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +34,8 @@ def _own_logging() -> Iterator[None]:
 
 
 @pytest.fixture
-def node() -> Any:
-    return FakeNode()
+def node(fake_node_class: Any) -> Any:
+    return fake_node_class()
 
 
 @pytest.fixture

@@ -422,7 +422,7 @@ def test_the_environment_s_proxy_is_not_used(
 
 
 def test_certificates_are_checked(make_peer: Any, connect: Any) -> None:
-    context = connect("https://h:1", "http://h:2")._http._transport._pool._ssl_context
+    context = connect("https://h:1", "http://h:2")._nodes.http._transport._pool._ssl_context
     assert context.check_hostname
     assert context.verify_mode.name == "CERT_REQUIRED"
 

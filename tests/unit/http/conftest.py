@@ -1,4 +1,4 @@
-"""A fake node: NodeAPI over dictionaries, with switches for failures."""
+"""A fake node: NodeAPI over dictionaries and a real store, with switches for failures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import falcon.testing
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from braft_core.abc import Leader, Member, SnapshotBackup, SnapshotInfo
+from braft_core.abc import CommandContext, Leader, Member, SnapshotBackup, SnapshotInfo
 from braft_core.compat.go_braft.routes import legacy_routes
 from braft_core.errors import (
     Conflict,
@@ -24,6 +24,7 @@ from braft_core.errors import (
 )
 from braft_core.http import HTTPServer, make_app
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
+from braft_core.services.store import StoreService
 from braft_core.storage.snapshot_file import encode_file
 
 Options = TypeVar("Options", bound=BaseModel)
@@ -49,6 +50,7 @@ class FakeNode:
         self.fails: BaseException | None = None
         self.maps: dict[str, dict[str, tuple[Any, int]]] = {}
         self.revision = 0
+        self.store_service = StoreService()
         self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
@@ -72,6 +74,8 @@ class FakeNode:
 
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         self._asked("execute", service, command, *args, timeout)
+        if service == "store":
+            return self.store_service.apply(command, args, CommandContext(1, 1, 1))
         return getattr(self, f"_{service}_{command}", self._unknown)(*args)
 
     #: Staleness of reads, seconds.
@@ -91,6 +95,8 @@ class FakeNode:
         self._asked("query", service, query, *args, consistency, timeout)
         if max_staleness is not None and max_staleness < self.staleness:
             raise TooStale("the state of this node is too old", staleness=self.staleness)
+        if service == "store":
+            return self.store_service.query(query, args)
         return getattr(self, f"_{service}_{query}", self._unknown)(*args)
 
     async def before_await(self) -> None:

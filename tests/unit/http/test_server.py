@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import http.client
 import json
@@ -328,6 +329,15 @@ def test_a_chunked_body_just_beyond_what_is_accepted_is_refused(
 def test_a_key_with_an_escaped_slash_arrives_whole(server: HTTPServer, node: Any) -> None:
     assert ask(server.port, "PUT", "/v1/kv/m/a%2Fb%20c", body=b"1")[0] == 200
     assert list(node.maps["m"]) == ["a/b c"]
+
+
+def test_a_key_of_the_store_may_be_any_bytes(server: HTTPServer) -> None:
+    path = "/v1/store/keys/a/%FF%2F%00/"
+    assert ask(server.port, "PUT", path, body=b"\xfe") == (200, {"revision": 2})
+    status, page = ask(server.port, "GET", "/v1/store/keys?start=a%2F%FE&end=a/%FF0&keys_only=true")
+    assert status == 200
+    assert [base64.b64decode(each["key"]) for each in page["entries"]] == [b"a/\xff/\0/"]
+    assert ask(server.port, "DELETE", path) == (200, {"revision": 3, "deleted": 1})
 
 
 def test_callers_are_sent_elsewhere_before_the_stop(server: HTTPServer, node: Any) -> None:

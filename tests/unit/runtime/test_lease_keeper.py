@@ -141,7 +141,7 @@ async def test_a_lease_is_renewed_until_it_is_released() -> None:
     assert server.taken == []
     for count in (1, 2):
         before = lease.valid_until
-        keeper._held[lease.id].renew_at = 0.0
+        keeper._held.renew_now()
         await server.reach(count)
         while lease.valid_until == before:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.001)
@@ -160,12 +160,12 @@ async def test_failures_are_repeated_until_the_lease_may_have_ended() -> None:
     keeper = keeper_of(server)
     lease = lease_of(keeper, 10, clock.monotonic)
     await asyncio.sleep(0)
-    keeper._held[lease.id].renew_at = 0.0
+    keeper._held.renew_now()
     await server.reach(3)
     assert not lease.lost.is_set()
     lease.valid_until = clock.monotonic()
     await lease.lost
-    assert keeper._held == {}
+    assert len(keeper._held) == 0
 
 
 @on_loop
@@ -177,7 +177,7 @@ async def test_a_lease_that_is_gone_is_lost_at_once() -> None:
     told: list[BraftError] = []
     lease.on_lost(told.append)
     await asyncio.sleep(0)
-    keeper._held[lease.id].renew_at = 0.0
+    keeper._held.renew_now()
     await lease.lost
     assert [GONE in str(error) for error in told] == [True]
 

@@ -1,0 +1,104 @@
+"""The store and leases of clients of real nodes that are killed, and of clients that are."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from braft_core.client import Client
+from braft_core.errors import BraftError
+from braft_core.store import Key, Put
+from braft_testing.processes import PATIENCE, ProcessCluster, wait_for
+
+pytestmark = pytest.mark.integration
+
+#: A client that holds a lease until it is lost.
+HOLDER = """
+import sys
+from braft_core.client import Client
+
+with Client(sys.argv[1:]) as client:
+    lease = client.lease(5).grant()
+    client.store.put("owner", "me", lease=lease)
+    print("held", flush=True)
+    lease.lost.wait()
+    print("lost", flush=True)
+"""
+
+
+def urls(cluster: ProcessCluster) -> list[str]:
+    return [node.url for node in cluster.nodes]
+
+
+@pytest.mark.smoke
+def test_a_client_s_lease_and_writes_go_on_when_the_leader_is_killed(tmp_path: Path) -> None:
+    with ProcessCluster(3, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        # Long ttl: on a busy machine an election may take as long as a short one.
+        with Client(urls(cluster), timeout=20) as client, client.lease(600) as lease:
+            client.store.put("owner", "me", lease=lease)
+            cluster.kill(cluster.leader())
+            done = wait_for(lambda: put_once(client, "after", "1"))
+            assert done
+            before = lease.valid_until
+            client._keeper._held.renew_now()
+            wait_for(lambda: lease.valid_until > before, what="the lease is renewed")
+            entry = client.store.get("owner")
+            assert entry is not None
+            assert entry.lease == lease.id
+            assert asyncio.run(scan(urls(cluster))) == [b"after", b"owner"]
+            lease.check()
+
+
+def put_once(client: Client, key: str, value: str) -> bool:
+    """Put a key that may be there, since an earlier attempt may have been applied."""
+    try:
+        client.store.txn([Key(key).version == 0], [Put(key, value)])
+    except BraftError:
+        return False
+    return True
+
+
+async def scan(nodes: list[str]) -> list[bytes]:
+    async with Client(nodes, timeout=20) as client:
+        return [entry.key async for entry in client.store.scan(page=1)]
+
+
+@pytest.mark.slow
+def test_leases_of_killed_and_stopped_clients_end(tmp_path: Path) -> None:
+    with ProcessCluster(1, tmp_path) as cluster:
+        cluster.start()
+        cluster.wait_ready()
+        with Client(urls(cluster)) as client:
+            for number in (signal.SIGKILL, signal.SIGSTOP):
+                with holder(urls(cluster)) as (pid, output):
+                    assert output.readline() == b"held\n"
+                    assert client.store.get("owner") is not None
+                    os.kill(pid, number)
+                    wait_for(lambda: client.store.get("owner") is None, what="the lease ends")
+                    if number == signal.SIGSTOP:
+                        os.kill(pid, signal.SIGCONT)
+                        assert output.readline() == b"lost\n"
+
+
+@contextmanager
+def holder(nodes: list[str]) -> Iterator[tuple[int, IO[bytes]]]:
+    """Run a client that holds a lease; yield its process id and its output."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, *nodes], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield process.pid, process.stdout
+    finally:
+        process.kill()
+        process.wait(PATIENCE)
+        process.stdout.close()
