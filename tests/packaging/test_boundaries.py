@@ -32,7 +32,14 @@ _PUBLIC = (
 )
 #: Also allowed in tests: the command line, to run commands.
 _PUBLIC_FOR_TESTS = ("braft_core.cli",)
-_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
+_PLUGINS = (
+    "braft_static",
+    "braft_mdns",
+    "braft_k8s",
+    "braft_serializers",
+    "braft_tcp",
+    "braft_etcd",
+)
 
 
 def _imports(source: str) -> Iterator[tuple[int, str]]:
