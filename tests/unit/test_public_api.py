@@ -30,9 +30,9 @@ EXPORTED = {
         OutcomeUnknown Rejected StateMachineService Stopped TooLarge command command_type query
     """,
     "braft_core.abc": """
-        CommandContext Consistency Contact Discovery DiscoveryContext FrontEnd Identity Leader Member
-        NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup SnapshotInfo
-        SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles
+        CommandContext Consistency Contact Discovery DiscoveryContext FrontEnd Identity Leader
+        Member NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup
+        SnapshotInfo SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles
         Transport TransportHandler TransportOptions TransportTiming WriteBatch surplus
     """,
     "braft_core.client": """
