@@ -32,8 +32,9 @@ EXPORTED = {
     "braft_core.abc": """
         CommandContext Consistency Contact Discovery DiscoveryContext FrontEnd Identity Leader
         Member NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup
-        SnapshotInfo SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles
-        Transport TransportHandler TransportOptions TransportTiming WriteBatch surplus
+        SnapshotInfo SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState
+        Suffrage TLSFiles Transport TransportHandler TransportOptions TransportTiming WriteBatch
+        surplus
     """,
     "braft_core.client": """
         Client KVEntry Leader Member Page Readiness SavedSnapshot SnapshotInfo Trust
