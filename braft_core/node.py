@@ -86,7 +86,7 @@ class Node(ClusterCalls, SnapshotCalls):
         self._ended = threading.Event()
         self._lock = threading.Lock()
         self.kv = KV(self, clock.monotonic)
-        self.store = NodeStore(self, self.lease)
+        self.store = NodeStore(self, self.lease, lambda: self._running().watchers)
         self.distribute = Distribute(self, self._watch_distribution)
 
     def __repr__(self) -> str:

@@ -103,6 +103,7 @@ class Applier:
         #: Why applying has stopped, or ``None``. Written here, read on any thread.
         self.stopped: ApplyStop | None = None
         self._distrusted = ""
+        self._on_applied: list[Callable[[], None]] = []
         self._on_replaced: list[Callable[[], None]] = []
         machine.read_slices_with(self.slices)
 
@@ -118,6 +119,14 @@ class Applier:
         :param reason: how it differs; "" if it does not any more.
         """
         self._distrusted = reason
+
+    def call_when_applied(self, callback: Callable[[], None]) -> None:
+        """Call ``callback`` on the applier thread after entries were applied or the state replaced.
+
+        It is called before anybody gets an answer that shows the change. It must be quick and must
+        not raise. Before :meth:`start`.
+        """
+        self._on_applied.append(callback)
 
     def call_when_replaced(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` on the applier thread after the whole state was replaced.
@@ -261,6 +270,8 @@ class Applier:
 
     def _advance(self, index: int, term: int) -> None:
         self.applied_index, self._applied_term = index, term
+        for callback in self._on_applied:
+            callback()
         while self._ahead and self._ahead[0][0] <= index:
             self._serve(heapq.heappop(self._ahead)[2])
 

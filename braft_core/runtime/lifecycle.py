@@ -39,6 +39,7 @@ from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
 from braft_core.runtime.server import Server
 from braft_core.runtime.sessions import SessionCommand, Sessions
+from braft_core.runtime.watch_hub import WatchHub
 from braft_core.runtime.writer import as_storage_error
 
 if TYPE_CHECKING:
@@ -401,6 +402,12 @@ class NodeThreads:
     def lease_keeper(self) -> LeaseKeeper:
         """Renews the leases of this process."""
         return self._server.lease_keeper
+
+    @property
+    def watchers(self) -> WatchHub:
+        """Watchers of the store."""
+        self._check_open()
+        return self._server.watchers
 
     def watch_distribution(
         self, callback: Callable[[Mapping[str, Any]], None]

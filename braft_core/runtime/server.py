@@ -47,6 +47,7 @@ from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.status import LogThrottle
 from braft_core.runtime.store_upkeep import StoreUpkeep
 from braft_core.runtime.transport_handler import NodeTransportHandler
+from braft_core.runtime.watch_hub import WatchHub
 
 if TYPE_CHECKING:
     from braft_core.abc import NodeAPI
@@ -95,6 +96,12 @@ class Server:
         self._store_upkeep = StoreUpkeep(self)
         self._lessor = Lessor(self)
         self.lease_keeper = LeaseKeeper(self, events)
+        self.watchers = WatchHub(
+            applier,
+            components.services,
+            f"braft-{components.ports.raft}-changes",
+            components.platform,
+        )
         self.sessions = Sessions(
             self,
             components.serializer,
@@ -140,6 +147,7 @@ class Server:
         try:
             # First: their holders must not go on while the node leaves.
             await self.lease_keeper.stop()
+            self.watchers.stop(reason)
             if (replica := self.replica) is not None:
                 await self.admin.retire(self._timing.hand_over)
                 deadline = clock.monotonic() + self._timing.drain
@@ -168,6 +176,7 @@ class Server:
 
     def close(self, timeout: float) -> None:
         """*Any thread*, after :meth:`stop`: let the writer finish."""
+        self.watchers.close_thread(timeout)
         if self._latest is not None:
             self._latest.close(timeout)
 
@@ -211,6 +220,7 @@ class Server:
         self._fatal(error)
         if self.replica is not None:
             self.replica.driver.halt(reason)
+        self.watchers.stop(reason)
         self.sessions.stop(reason)
         self.retries.stop(reason)
         self.condition.notify()
@@ -298,6 +308,7 @@ class Server:
         if self.replica is not None:
             self.replica.set_campaign_enabled(self._campaign_enabled, self.applier.fault)
             self.condition.notify()
+        self.watchers.check_fault()
 
     def move(self, ip: str) -> None:
         """Advertise another address of this host from now on, and reconnect from there."""

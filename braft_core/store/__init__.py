@@ -7,26 +7,35 @@ Each method that waits has an async variant with an ``a`` before its name. Error
 
 from braft_core.store.conditions import Condition, Key
 from braft_core.store.entries import Entry
+from braft_core.store.events import Event, Piece, Watcher, Watchers
 from braft_core.store.lease import Lease
 from braft_core.store.node_store import NodeStore
 from braft_core.store.once import Once
 from braft_core.store.operations import Delete, Get, Operation, Put, Txn, TxnResult
 from braft_core.store.scan import Scan
 from braft_core.store.store import Store
+from braft_core.store.watch import Batch, Change, Watch
 
 __all__ = [
+    "Batch",
+    "Change",
     "Condition",
     "Delete",
     "Entry",
+    "Event",
     "Get",
     "Key",
     "Lease",
     "NodeStore",
     "Once",
     "Operation",
+    "Piece",
     "Put",
     "Scan",
     "Store",
     "Txn",
     "TxnResult",
+    "Watch",
+    "Watcher",
+    "Watchers",
 ]

@@ -41,7 +41,8 @@ EXPORTED = {
     """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """
-        Condition Delete Entry Get Key Lease NodeStore Once Operation Put Scan Store Txn TxnResult
+        Batch Change Condition Delete Entry Event Get Key Lease NodeStore Once Operation Piece Put
+        Scan Store Txn TxnResult Watch Watcher Watchers
     """,
 }
 
@@ -58,6 +59,7 @@ _IMMEDIATE = {
     "scan",
     "service",
     "session",
+    "watch",
 }
 
 #: Public names that only braft's own modules use.

@@ -14,7 +14,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), 
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
-    assert len(EXAMPLES) == 2
+    assert len(EXAMPLES) == 3
 
 
 def test_the_example_of_keys_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -24,3 +24,12 @@ def test_the_example_of_keys_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_example_of_leases_runs() -> None:
     exec(compile(EXAMPLES[1], str(PAGE), "exec"), {})  # noqa: S102 - our own page
+
+
+def test_the_example_of_watches_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(compile(EXAMPLES[2], str(PAGE), "exec"), {})  # noqa: S102 - our own page
+    assert capsys.readouterr().out.splitlines() == [
+        "put b'jobs/1' b'new' None 2",
+        "delete b'jobs/1' b'' b'new' 4",
+        "read the keys again, then watch from 8",
+    ]

@@ -39,6 +39,8 @@ _MAX_MEMBERS: Final = 1_024
 _MAX_TEXT: Final = 4_096
 #: Bytes of events in one answer by default.
 _EVENT_BYTES: Final = 1 << 20
+#: Bytes of events in one piece by default. To make one takes about a millisecond.
+_PIECE_BYTES: Final = 256 << 10
 
 
 class Upkeep(NamedTuple):
@@ -189,6 +191,11 @@ class StoreService(LeaseCommands):
         keyspace = self._keyspace
         return Upkeep(keyspace.revision, keyspace.history.compacted, keyspace.quota)
 
+    @property
+    def revision(self) -> int:
+        """The revision of the newest write; 1 for a store that was never written. Any thread."""
+        return self._keyspace.revision
+
     def _run(self, op: PutOp | DeleteOp | TxnOp) -> list[Any]:
         plan = Plan(self._keyspace, (op,), is_full=self._is_full)
         answer: list[Any] = Outcome(self._keyspace, (op,), plan).answers[0]
@@ -248,14 +255,42 @@ class StoreService(LeaseCommands):
         check_number("the revision of events", begin)
         check_number("the size of events", size)
         keyspace = self._keyspace
-        begin = max(begin, 1)
-        if begin < keyspace.history.compacted:
-            keyspace.check_revision(begin)
+        begin = self._first_event(begin)
         found = keyspace.history.since(begin, size)
         following = found[-1][MOD] + 1 if found else max(begin, keyspace.revision + 1)
-        before = keyspace.index.before
-        events = [[record, before(record) if previous else None] for record in found]
+        replaced = keyspace.replaced
+        events = [[record, replaced(record) if previous else None] for record in found]
         return [keyspace.revision, following, events]
+
+    @query
+    def changes(self, begin: int, sub: int = 0, size: int = _PIECE_BYTES) -> list[Any]:
+        """Return a piece of what happened from a place on: :meth:`events` for watches.
+
+        A revision with up to ``size`` bytes is not split; larger ones are.
+
+        :param begin: a revision.
+        :param sub: the number of its first record that is wanted.
+        :returns: the store's revision, ``[revision, sub]`` of where to go on, and events with the
+            records that they replaced.
+        :raises Compacted: the events of that revision are gone.
+        """
+        check_number("the revision of changes", begin)
+        check_number("the first record of changes", sub)
+        check_number("the size of changes", size)
+        keyspace = self._keyspace
+        begin = self._first_event(begin)
+        found, following = keyspace.history.piece(begin, sub, size)
+        if following is None:
+            following = max((begin, sub), (keyspace.revision + 1, 0))
+        events = [[record, keyspace.replaced(record)] for record in found]
+        return [keyspace.revision, [*following], events]
+
+    def _first_event(self, begin: int) -> int:
+        """Return the revision, 1 or more. :raises Compacted: its events are gone."""
+        begin = max(begin, 1)
+        if begin < self._keyspace.history.compacted:
+            self._keyspace.check_revision(begin)
+        return begin
 
     @query(name="hash")
     def state_hash(self, revision: int = 0) -> list[int]:

@@ -18,6 +18,7 @@ from braft_core.services.store.index import Index
 from braft_core.services.store.records import (
     KEY,
     MOD,
+    SUB,
     VALUE,
     Record,
     Stored,
@@ -34,6 +35,7 @@ _TIDY = 1 << 16
 _STEP = 64
 
 _mod = itemgetter(MOD)
+_order = itemgetter(MOD, SUB)
 
 
 class _Sum(NamedTuple):
@@ -107,6 +109,26 @@ class History:
             found.append(whole(record))
             room -= record_bytes(record)
         return found
+
+    def piece(
+        self, revision: int, sub: int, size: int
+    ) -> tuple[list[Record], tuple[int, int] | None]:
+        """Return some events from a record of a revision on, and where to go on.
+
+        They are whole revisions until they have ``size`` bytes. A revision that has more is cut.
+
+        :param revision: not before :attr:`compacted`.
+        :returns: events, and revision and sub-revision of the next one; ``None`` behind the last.
+        """
+        found: list[Record] = []
+        room = size
+        for place in range(self._place_of(revision, sub), len(self._events)):
+            record = self._events[place]
+            if room <= 0 and (record[MOD] != found[-1][MOD] or room <= -size):
+                return found, _order(record)
+            found.append(whole(record))
+            room -= record_bytes(record)
+        return found, None
 
     def after(self, revision: int) -> Iterator[Stored]:
         """Iterate over the events after a revision. There must be no new one meanwhile."""
@@ -190,6 +212,10 @@ class History:
     def _place(self, revision: int) -> int:
         """Return the place of the first event of a revision or a later one."""
         return bisect_left(self._events, revision, key=_mod)
+
+    def _place_of(self, revision: int, sub: int) -> int:
+        """Return the place of the first event from a record of a revision on."""
+        return bisect_left(self._events, (revision, sub), key=_order)
 
     def _behind(self, revision: int) -> int:
         """Return the place behind the last event up to a revision."""

@@ -105,6 +105,13 @@ class Keyspace:
                 )
         return count
 
+    def replaced(self, event: Record) -> Record | None:
+        """Return the version that an event replaced; ``None`` for those of the compaction.
+
+        What these replaced is dropped some time after the compaction, which nobody must see.
+        """
+        return self.index.before(event) if event[MOD] > self.history.compacted else None
+
     # -- writes ----------------------------------------------------------------------------------
 
     def put(

@@ -56,6 +56,7 @@ class TestConformance(ServiceConformance):
         ("range", [*ALL, 0, 2]),
         ("count", ALL),
         ("events", [4, 1000, True]),
+        ("changes", [4, 0, 1000]),
         ("hash", []),
         ("status", []),
         ("members", []),
@@ -311,6 +312,8 @@ def test_revisions_that_cannot_be_read(five: Any) -> None:
         five.query(query, *arguments, 4)
     with pytest.raises(Compacted):
         five.query("events", 3)
+    with pytest.raises(Compacted):
+        five.query("changes", 3)
     with pytest.raises(FutureRevision):
         five("txn", [], [[1, b"x", b"", 0, 0], [0, *ALL, 0, 7]], [])
 

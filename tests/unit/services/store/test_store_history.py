@@ -189,3 +189,37 @@ def test_addresses_are_noted_and_removed(run: Any) -> None:
     assert run("announce", "two", "c", ["http://c"]) == 2
     assert run.query("members") == [["one", "b", ["http://b"]], ["two", "c", ["http://c"]]]
     assert run("announce", "one", "", []) == 1
+
+
+def test_a_piece_splits_only_what_is_larger_than_it(run: Any) -> None:
+    run("put", b"a", b"1")  # 2
+    run("txn", [], [[1, b"%d" % number, b"", 0, 0] for number in range(9)], [])  # 3
+    run("put", b"b", b"1")  # 4
+    place, pieces = [1, 0], []
+    while True:
+        revision, place, events = run.query("changes", *place, 600)
+        if not events:
+            break
+        pieces.append([record[3:5] for record, _ in events])
+    # 600 bytes are three events; the revision with nine of them is cut when it has twice that.
+    assert pieces == [
+        [(2, 0), *((3, sub) for sub in range(4))],
+        [(3, sub) for sub in range(4, 9)],
+        [(4, 0)],
+    ]
+    assert (revision, place) == (4, [5, 0])
+
+
+def test_what_the_events_of_the_compaction_replaced_is_not_shown(run: Any) -> None:
+    run("put", b"a", b"1")
+    run("put", b"a", b"2")
+    run("put", b"a", b"3")
+    # A capture keeps the versions from being dropped.
+    capture = run.service.snapshot()
+    run("compact", 3)
+    assert [previous for _, previous in run.query("changes", 3)[2]] == [
+        None,
+        (b"a", b"2", 2, 3, 0, 2, 0),
+    ]
+    assert run.query("events", 3, 1000, True)[2] == run.query("changes", 3)[2]
+    assert capture.next(1)

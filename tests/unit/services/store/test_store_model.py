@@ -302,12 +302,38 @@ class StoreMachine(RuleBasedStateMachine):
         rest = wanted[len(got) :]
         assert not rest or (got and rest[0][3] == got[-1][3] + 1 == following)
         assert rest or following == max(begin, 1, revision + 1)
-        for record, previous in events:
-            known = model.states[record[3] - 1].get(record[0])
-            if record[3] - 1 >= model.compacted:
-                assert previous == known
-            else:
-                assert previous in (None, known)
+        assert [previous for _, previous in events] == [self.replaced(record) for record in got]
+
+    def replaced(self, record: Row) -> Row | None:
+        """Return what an event replaced, unless that was compacted."""
+        known = self.model.states[record[3] - 1].get(record[0])
+        return known if record[3] > self.model.compacted else None
+
+    @rule(
+        begin=st.integers(0, 40), sub=st.integers(0, 3), size=st.sampled_from([0, 300, 700, 10_000])
+    )
+    def changes(self, begin: int, sub: int, size: int) -> None:
+        """All replicas cut the history into the same pieces, whose sum is the history."""
+        model = self.model
+        if max(begin, 1) < model.compacted:
+            return
+        place, got = [begin, sub], []
+        for _ in range(1_000):
+            revision, following, events = self.replicas[0].query("changes", [*place, size])
+            assert self.replicas[1].query("changes", [*place, size]) == [
+                revision, following, events
+            ]  # fmt: skip
+            assert following > place or not events
+            place = following
+            got += events
+            if not events:
+                break
+            size_of = sum(256 + len(record[0]) + len(record[1] or b"") for record, _ in events)
+            assert following[1] == 0 or size_of >= 2 * size
+        assert revision == model.revision
+        wanted = [row for row in model.events if (row[3], row[4]) >= (begin, sub)]
+        assert got == [[record, self.replaced(record)] for record in wanted]
+        assert place == max([max(begin, 1), sub], [revision + 1, 0])
 
     @rule()
     def restore(self) -> None:
