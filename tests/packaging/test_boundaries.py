@@ -26,6 +26,7 @@ _PUBLIC = (
     "braft_core.serializers",
     "braft_core.services",
     "braft_core.storage",
+    "braft_core.store",
     "braft_core.tokens",
     "braft_core.transport",
     "braft_core.transport.grpc",

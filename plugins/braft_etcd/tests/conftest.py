@@ -18,6 +18,10 @@ from braft_testing.processes import wait_for
 _TIMEOUT = 60.0
 
 
+def _full(path: str) -> str:
+    return f"/{path}" if "." in path else f"/etcdserverpb.{path}"
+
+
 class Client:
     """Calls the API by grpcio, with messages as plain values."""
 
@@ -41,17 +45,27 @@ class Client:
         name = path.rpartition("/")[2]
         made = message(request or f"{name}Request")
         answered = message(response or f"{name}Response")
-        method = self._channel.unary_unary(f"/etcdserverpb.{path}")
+        method = self._channel.unary_unary(_full(path))
         data = method(encode(made, fields), timeout=_TIMEOUT, metadata=metadata)
         return decode(answered, data)
 
+    def begin(self, path: str, **fields: Any) -> grpc.Future:
+        """Begin a unary call that may be cancelled."""
+        data = encode(message(f"{path.rpartition('/')[2]}Request"), fields)
+        return self._channel.unary_unary(_full(path)).future(data, timeout=_TIMEOUT)
+
     def stream(
-        self, path: str, requests: Iterator[Values], *, metadata: tuple[tuple[str, str], ...] = ()
+        self,
+        path: str,
+        requests: Iterator[Values],
+        *,
+        kind: str = "",
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> Iterator[Values]:
         """Make a call that streams, such as ``stream("Lease/LeaseKeepAlive", ...)``."""
-        name = path.rpartition("/")[2]
+        name = kind or path.rpartition("/")[2]
         made, answered = message(f"{name}Request"), message(f"{name}Response")
-        method = self._channel.stream_stream(f"/etcdserverpb.{path}")
+        method = self._channel.stream_stream(_full(path))
         data = (encode(made, each) for each in requests)
         for answer in method(data, timeout=_TIMEOUT, metadata=metadata):
             yield decode(answered, answer)

@@ -197,6 +197,9 @@ def test_a_lease_lives_from_grant_to_revoke(client: Any, prefix: bytes) -> None:
     wanted = [{"ID": lease}, {"ID": 99}, {"ID": -1}]
     answers = list(client.stream("Lease/LeaseKeepAlive", iter(wanted)))
     assert [(each["ID"], each["TTL"]) for each in answers] == [(lease, 60), (99, 0), (-1, 0)]
+    many = [{"ID": lease}] * 500
+    answers = list(client.stream("Lease/LeaseKeepAlive", iter(many)))
+    assert [each["TTL"] for each in answers] == [60] * 500
     client.call("Lease/LeaseRevoke", ID=lease)
     assert client.call("KV/Range", key=prefix)["count"] == 0
     assert client.call("Lease/LeaseTimeToLive", ID=lease)["TTL"] == -1
@@ -273,6 +276,8 @@ def test_calls_need_a_token_whose_role_suffices(guarded: Any) -> None:
     assert guarded.call("KV/Range", key=b"a", metadata=reader)["count"] == 1
     denied = (7, "etcdserver: permission denied")
     assert refused(lambda: guarded.call("KV/Put", key=b"a", metadata=reader)) == denied
+    assert guarded.call("Maintenance/Alarm", metadata=reader)["alarms"] == []
+    assert refused(lambda: guarded.call("Maintenance/Alarm", action=2, metadata=reader)) == denied
     bearer = (("authorization", "Bearer " + "a" * 16),)
     guarded.call("KV/Put", key=b"a", metadata=bearer)
 

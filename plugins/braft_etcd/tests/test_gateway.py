@@ -127,3 +127,17 @@ def test_tokens_are_asked_for(serve: Callable[..., tuple[Node, str]]) -> None:
     assert ask("/v3/kv/range", body, authorization=f"Bearer {secret}")[0] == 200
     assert ask("/v3/kv/range", body, authorization="Bearer " + "x" * 16)[0] == 401
     assert ask("/health", method="GET")[0] == 200
+
+
+def test_a_watch_is_a_line_for_each_answer(served: tuple[Node, str], ask: Ask) -> None:
+    key = _b64(b"gateway-watch")
+    connection = http.client.HTTPConnection(served[1], timeout=60)
+    body = json.dumps({"create_request": {"key": key}})
+    connection.request("POST", "/v3/watch", body)
+    answer = connection.getresponse()
+    assert json.loads(answer.readline())["result"]["created"] is True
+    ask("/v3/kv/put", {"key": key, "value": _b64(b"1")})
+    event = json.loads(answer.readline())["result"]["events"][0]
+    assert event["kv"]["value"] == _b64(b"1")
+    assert "type" not in event, "PUT is the default"
+    connection.close()

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from braft_core import errors
 from braft_core.errors import BraftError
 from braft_core.http2 import CallFailed, Status
 from braft_etcd.backend import member_id
 from braft_etcd.errors import failed
-from braft_etcd.operations import read_delete, read_put, read_range
+from braft_etcd.operations import key_value, read_delete, read_put, read_range
 from braft_etcd.transactions import MAX_OPS, read_txn
-from braft_etcd.wire import Values
+from braft_etcd.wire import Values, decode, encode
 from braft_etcd.wire.messages import message
 
 
@@ -38,6 +40,25 @@ def test_a_range_has_what_the_store_takes() -> None:
     assert read_range(everything) == [b"a", b"\0", 0, 0, [4, 2], [0, 9, 0, 0], 3]
     reversed_ = made("RangeRequest", key=b"b", range_end=b"a")
     assert read_range(reversed_)[:2] == [b"b", b"b"], "no key, which is no error"
+
+
+_numbers = st.integers(1, (1 << 63) - 1)
+_keys = st.binary(min_size=1, max_size=300)
+_puts = st.tuples(
+    _keys, st.binary(max_size=300), _numbers, _numbers, st.just(0), _numbers, st.just(0) | _numbers
+)
+_tombstones = st.tuples(_keys, st.none(), st.just(0), _numbers, st.just(3), st.just(0), st.just(0))
+
+
+@given(_puts | _tombstones)
+def test_a_record_is_a_key_value(record: tuple[Any, ...]) -> None:
+    key, value, create, mod, _, version, lease = record
+    kind = message("KeyValue")
+    data = key_value(record)
+    fields = {"key": key, "create_revision": create, "mod_revision": mod, "version": version}
+    fields |= {"value": value or b"", "lease": lease}
+    assert data == encode(kind, fields)
+    assert decode(kind, data) == fields
 
 
 def test_puts_and_deletes_have_flags() -> None:

@@ -68,8 +68,7 @@ def test_a_failed_command_fails_its_renewals_alone() -> None:
     async def main() -> tuple[Any, Any]:
         renewals = Renewals(renew)
         first = await asyncio.gather(renewals.renew(1), return_exceptions=True)
-        gone = asyncio.create_task(renewals.renew(2))
-        await asyncio.sleep(0)
+        gone = renewals.renew(2)
         gone.cancel()  # nobody waits for its answer
         return first[0], await renewals.renew(3)
 
@@ -85,10 +84,9 @@ def test_the_end_leaves_no_task_and_nobody_waiting() -> None:
 
     async def main() -> tuple[bool, int]:
         renewals = Renewals(renew)
-        waiting = asyncio.create_task(renewals.renew(1))
+        waiting = renewals.renew(1)
         await asyncio.sleep(0.05)
         await renewals.stop()
-        await asyncio.wait([waiting])
         return waiting.cancelled(), len(asyncio.all_tasks())
 
     assert asyncio.run(main()) == (True, 1)

@@ -41,6 +41,11 @@ def test_a_token_in_clear_is_refused_beyond_loopback() -> None:
     _refused(everywhere, "BRAFT_INSECURE=off: the etcd API", insecure=False)
 
 
+def test_a_node_without_the_store_is_refused() -> None:
+    said = "BRAFT_SERVICES=kv: the etcd API needs the service 'store'"
+    _refused(EtcdOptions(listen="127.0.0.1:0"), said, services=["kv"])
+
+
 def test_a_port_in_use_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"

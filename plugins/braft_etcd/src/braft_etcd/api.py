@@ -12,13 +12,16 @@ from braft_core.tokens import Keyring, Role
 from braft_etcd.auth import Access, AuthHandlers
 from braft_etcd.backend import Backend
 from braft_etcd.cluster import ClusterHandlers
+from braft_etcd.election import ElectionHandlers
 from braft_etcd.kv import KV
 from braft_etcd.leader_guard import LeaderGuard
 from braft_etcd.lease import LeaseHandlers
+from braft_etcd.lock import LockHandlers
 from braft_etcd.maintenance import MaintenanceHandlers
 from braft_etcd.options import EtcdOptions
 from braft_etcd.rpc import Rpc, method
 from braft_etcd.snapshot import SnapshotHandlers
+from braft_etcd.watch import WatchHandlers
 
 __all__ = ["Api"]
 
@@ -35,6 +38,8 @@ class Api:
         patience = _PATIENCE * float(node.settings.election_timeout)
         self._guard = LeaderGuard(self.backend, patience)
         self._leases = LeaseHandlers(self.backend)
+        self._locks = LockHandlers(self.backend, self._leases)
+        self._elections = ElectionHandlers(self.backend, self._leases)
         parts = (
             KV(self.backend),
             self._leases,
@@ -42,6 +47,9 @@ class Api:
             MaintenanceHandlers(self.backend),
             AuthHandlers(self.backend, self._access),
             SnapshotHandlers(self.backend),
+            WatchHandlers(self.backend, options.progress),
+            self._locks,
+            self._elections,
         )
         #: By path.
         self.calls: Mapping[str, Rpc] = {each.path: each for part in parts for each in part.calls()}
@@ -58,6 +66,8 @@ class Api:
         if self._unlisten is not None:
             self._unlisten()
         await self._guard.stop()
+        await self._locks.stop()
+        await self._elections.stop()
         await self._leases.stop()
 
     def methods(self) -> dict[str, Method]:

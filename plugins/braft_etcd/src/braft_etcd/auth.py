@@ -154,7 +154,7 @@ class AuthHandlers:
 
     async def status(self, _request: Values, _call: Call) -> Values:
         """Return whether calls need a token."""
-        header = self._backend.header(await self._backend.revision())
+        header = self._backend.header(self._backend.revision)
         return {"header": header, "enabled": self._access.enabled}
 
     async def authenticate(self, request: Values, _call: Call) -> Values:
@@ -162,11 +162,11 @@ class AuthHandlers:
         if not self._access.enabled:
             raise failure(Status.FAILED_PRECONDITION, "authentication is not enabled")
         token = self._access.issue(request["password"].encode())
-        return {"header": self._backend.header(await self._backend.revision()), "token": token}
+        return {"header": self._backend.header(self._backend.revision), "token": token}
 
     async def nobody(self, _request: Values, _call: Call) -> Values:
         """List no users and no roles."""
-        return {"header": self._backend.header(await self._backend.revision())}
+        return {"header": self._backend.header(self._backend.revision)}
 
     async def refuse(self, _request: Values, _call: Call) -> Values:
         """Refuse changes of users and roles."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Final
+from typing import Any
 
 from braft_core.abc import NodeAPI
 from braft_core.http2 import Call
 from braft_etcd.wire import Values
 
 __all__ = ["Backend", "member_id"]
-
-#: Any key does for asking the revision alone.
-_ANY_KEY: Final = b"\0"
 
 
 def member_id(name: str) -> int:
@@ -59,10 +56,10 @@ class Backend:
             "raft_term": self._term,
         }
 
-    async def revision(self) -> int:
-        """Return the revision that this node has applied."""
-        revision: int = (await self.stale("count", _ANY_KEY))[0]
-        return revision
+    @property
+    def revision(self) -> int:
+        """The revision that this node has applied."""
+        return self.node.store.watchers.applied_revision
 
     async def execute(self, call: Call, command: str, *args: Any) -> Any:
         """Execute a command of the store.

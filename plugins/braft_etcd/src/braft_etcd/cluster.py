@@ -80,7 +80,7 @@ class ClusterHandlers:
         members = [
             _shown(member, announced.get(member.id)) for member in self._backend.node.members()
         ]
-        return {"header": self._backend.header(await self._backend.revision()), "members": members}
+        return {"header": self._backend.header(self._backend.revision), "members": members}
 
 
 def _shown(member: Member, announced: list[Any] | None) -> Values:

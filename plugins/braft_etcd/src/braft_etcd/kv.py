@@ -77,4 +77,4 @@ class KV:
         if request["revision"] <= 0:
             raise Compacted(_COMPACTED)
         await self._backend.execute(call, "compact", request["revision"])
-        return {"header": self._backend.header(await self._backend.revision())}
+        return {"header": self._backend.header(self._backend.revision)}

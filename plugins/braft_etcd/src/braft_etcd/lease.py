@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from typing import Final
@@ -23,6 +24,8 @@ _MAX_ID: Final = (1 << 63) - 1
 #: Ids that are drawn and turn out to be in use before giving up; one in 10^12 is with 10^6 leases.
 _DRAWS: Final = 3
 _PAGE: Final = 10_000
+#: Renewals of one stream at once.
+_MOST_OUTSTANDING: Final = 1_000
 
 
 class LeaseHandlers:
@@ -56,7 +59,7 @@ class LeaseHandlers:
             ttl = await self._backend.execute(call, "grant", lease, seconds)
         else:
             lease, ttl = await self._draw(call, seconds)
-        header = self._backend.header(await self._backend.revision())
+        header = self._backend.header(self._backend.revision)
         return {"header": header, "ID": lease, "TTL": int(ttl)}
 
     async def _draw(self, call: Call, seconds: int) -> tuple[int, float]:
@@ -79,11 +82,17 @@ class LeaseHandlers:
         self, requests: AsyncIterator[Values], _call: Call
     ) -> AsyncIterator[Values]:
         """Give leases their whole ttl again; a ttl of 0 says that there is no such lease."""
-        async for request in requests:
-            lease = request["ID"]
-            ttl = await self._renewals.renew(lease) if lease > 0 else 0
-            header = self._backend.header(await self._backend.revision())
-            yield {"header": header, "ID": lease, "TTL": int(ttl)}
+        outstanding = _Outstanding(self._renewals)
+        reader = asyncio.create_task(outstanding.read(requests))
+        try:
+            while (renewed := await outstanding.next()) is not None:
+                lease, ttl = renewed
+                header = self._backend.header(self._backend.revision)
+                yield {"header": header, "ID": lease, "TTL": ttl}
+        finally:
+            reader.cancel()
+            await asyncio.wait([reader])
+            outstanding.close()
 
     async def _renew(self, leases: list[int]) -> list[float]:
         ttls: list[float] = await self._backend.node.aexecute("store", "renew", leases)
@@ -93,7 +102,7 @@ class LeaseHandlers:
         """Return what is left of a lease; a ttl of -1 says that there is no such lease."""
         lease = request["ID"]
         found = await self._backend.query(call, "lease", lease) if lease > 0 else None
-        header = self._backend.header(await self._backend.revision())
+        header = self._backend.header(self._backend.revision)
         if found is None:
             return {"header": header, "ID": lease, "TTL": -1}
         granted, left, keys = found
@@ -113,8 +122,51 @@ class LeaseHandlers:
             found += page
             if len(page) < _PAGE:
                 break
-        header = self._backend.header(await self._backend.revision())
+        header = self._backend.header(self._backend.revision)
         return {"header": header, "leases": [{"ID": lease} for lease in found]}
+
+
+class _Outstanding:
+    """The renewals of one stream, which go on while others are asked for."""
+
+    def __init__(self, renewals: Renewals) -> None:
+        self._renewals = renewals
+        self._queue: asyncio.Queue[tuple[int, asyncio.Future[float]] | Exception | None]
+        self._queue = asyncio.Queue(_MOST_OUTSTANDING)
+
+    async def read(self, requests: AsyncIterator[Values]) -> None:
+        """Begin a renewal for each request."""
+        try:
+            async for request in requests:
+                await self._queue.put((request["ID"], self._begin(request["ID"])))
+        except Exception as error:  # noqa: BLE001 - it ends the stream, whatever it is
+            await self._queue.put(error)
+        else:
+            await self._queue.put(None)
+
+    def _begin(self, lease: int) -> asyncio.Future[float]:
+        if lease > 0:
+            return self._renewals.renew(lease)
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        future.set_result(0)
+        return future
+
+    async def next(self) -> tuple[int, int] | None:
+        """Return the next lease and its ttl; None at the end of the stream.
+
+        :raises Exception: the renewal failed, or the stream.
+        """
+        found = await self._queue.get()
+        if isinstance(found, Exception):
+            raise found
+        return None if found is None else (found[0], int(await found[1]))
+
+    def close(self) -> None:
+        """Give up what is outstanding."""
+        while not self._queue.empty():
+            found = self._queue.get_nowait()
+            if isinstance(found, tuple):
+                found[1].cancel()
 
 
 def _check(lease: int) -> None:

@@ -11,11 +11,13 @@ from typing import Any, Final
 from braft_core.http2 import CallFailed, Status
 from braft_etcd.errors import failure
 from braft_etcd.wire import Values
+from braft_etcd.wire.encoding import varint
 
 __all__ = [
     "bounds",
     "deleted",
     "key_value",
+    "prefix_end",
     "put_answer",
     "range_answer",
     "read_delete",
@@ -46,6 +48,12 @@ def bounds(request: Values) -> tuple[bytes, bytes]:
     if end and end < key and end != _ALL:
         end = key  # no keys for etcd; the store would refuse it
     return key, end
+
+
+def prefix_end(prefix: bytes) -> bytes:
+    """Return the end of the range of all keys with a prefix."""
+    cut = prefix.rstrip(b"\xff")
+    return cut[:-1] + bytes((cut[-1] + 1,)) if cut else _ALL
 
 
 def read_range(request: Values) -> list[Any]:
@@ -99,17 +107,23 @@ def read_delete(request: Values) -> list[Any]:
     return [*bounds(request), _PREVIOUS * request["prev_kv"]]
 
 
-def key_value(record: Sequence[Any]) -> Values:
-    """Return a record of the store as ``KeyValue``; a tombstone has key and revision alone."""
+def key_value(record: Sequence[Any]) -> bytes:
+    """Return a record of the store as the bytes of a ``KeyValue``.
+
+    A tombstone has key and revision alone. Written out, since lists have many of them.
+    """
     key, value, create, mod, _, version, lease = record
-    return {
-        "key": key,
-        "create_revision": create,
-        "mod_revision": mod,
-        "version": version,
-        "value": value or b"",
-        "lease": lease,
-    }
+    parts = [b"\x0a", varint(len(key)), key]
+    if create:
+        parts += (b"\x10", varint(create))
+    parts += (b"\x18", varint(mod))
+    if version:
+        parts += (b"\x20", varint(version))
+    if value:
+        parts += (b"\x2a", varint(len(value)), value)
+    if lease:
+        parts += (b"\x30", varint(lease))
+    return b"".join(parts)
 
 
 def range_answer(found: Sequence[Any], header: Values) -> Values:

@@ -30,16 +30,17 @@ class Renewals:
         self._waiting: dict[int, list[asyncio.Future[float]]] = {}
         self._task: asyncio.Task[None] | None = None
 
-    async def renew(self, lease: int) -> float:
-        """Renew a lease; return its ttl, 0 if there is no such lease.
+    def renew(self, lease: int) -> asyncio.Future[float]:
+        """Renew a lease; return a future of its ttl, 0 if there is no such lease.
 
-        :raises BraftError: it could not be renewed, or it is not known whether it was.
+        A ``BraftError`` as its outcome says that it could not be renewed, or that it is not known
+        whether it was.
         """
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(lease, []).append(future)
         if self._task is None:
             self._task = asyncio.create_task(self._run())
-        return await future
+        return future
 
     async def stop(self) -> None:
         """End the task."""

@@ -29,6 +29,7 @@ __all__ = ["Gate", "Rpc", "answer", "method", "rpc"]
 
 UnaryHandler = Callable[[Values, Call], Awaitable[Values]]
 StreamHandler = Callable[[AsyncIterator[Values], Call], AsyncIterator[Values]]
+Needed = Role | None | Callable[[Values], Role]
 
 
 class Gate(Protocol):
@@ -55,8 +56,8 @@ class Rpc:
     #: One of the two shapes.
     unary: UnaryHandler | None
     stream: StreamHandler | None
-    #: What the caller's token must allow.
-    role: Role | None
+    #: What the caller's token must allow; a function if it depends on the request.
+    role: Needed
     #: Whether a stream takes one request alone.
     takes_one: bool = False
 
@@ -65,7 +66,7 @@ def rpc(
     path: str,
     handler: UnaryHandler | None = None,
     *,
-    role: Role | None,
+    role: Needed,
     stream: StreamHandler | None = None,
     request: str = "",
     response: str = "",
@@ -103,7 +104,7 @@ async def answer(called: Rpc, gate: Gate, request: Values, call: Call) -> Values
     """
     if called.unary is None:
         raise CallFailed(Status.INTERNAL, f"{called.path} streams")
-    gate.enter(call, called.role)
+    gate.enter(call, called.role(request) if callable(called.role) else called.role)
     try:
         return await called.unary(request, call)
     except BraftError as error:
@@ -151,6 +152,8 @@ async def stream(
     """
     if called.stream is None:
         raise CallFailed(Status.INTERNAL, f"{called.path} does not stream")
+    if callable(called.role):
+        raise CallFailed(Status.INTERNAL, f"{called.path} has no request yet")
     gate.enter(call, called.role)
     answers = gate.guard(call, called.stream(requests, call))
     try:

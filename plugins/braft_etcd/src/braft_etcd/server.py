@@ -21,6 +21,8 @@ __all__ = ["EtcdFrontEnd"]
 
 _log = logging.getLogger(__name__)
 
+#: What the API is a front end of.
+_SERVICE: Final = "store"
 #: From Raft's port to the port of the API.
 _OFFSET: Final = 3
 #: What a message may have beside the request that it holds.
@@ -59,7 +61,13 @@ class EtcdFrontEnd(FrontEnd):
 
         :raises ConfigError: an option cannot be met.
         """
-        options = self._options
+        options, services = self._options, self._node.settings.services
+        if _SERVICE not in services:
+            raise ConfigError(
+                f"BRAFT_SERVICES={','.join(services)}: the etcd API needs the service "
+                f"{_SERVICE!r}; add it on all nodes, or set BRAFT_ETCD_SERVER=off",
+                setting="BRAFT_SERVICES",
+            )
         host, port = listening_address(options.listen, self._node.address)
         _check_files(options)
         self._check_exposure(host)

@@ -72,7 +72,7 @@ class SnapshotHandlers:
         version = f"{self._backend.version.rpartition('.')[0]}.0"
         with closing(tempfile.TemporaryFile()) as file:
             size = await asyncio.to_thread(_write, file, state, version)
-            header = self._backend.header(await self._backend.revision())
+            header = self._backend.header(self._backend.revision)
             file.seek(0)
             digest = hashlib.sha256()
             left = size
@@ -153,7 +153,7 @@ def _records(records: Iterable[Any]) -> Iterator[tuple[bytes, bytes]]:
         if record[_VALUE] is None:
             yield place + b"t", encode(_KEY_VALUE, {"key": record[_KEY]})
         else:
-            yield place, encode(_KEY_VALUE, key_value(record))
+            yield place, key_value(record)
 
 
 def _stored_leases(leases: Iterable[tuple[int, int]]) -> Iterator[tuple[bytes, bytes]]:

@@ -16,6 +16,7 @@ kv/compaction KV/Compact
 kv/lease/revoke Lease/LeaseRevoke
 kv/lease/timetolive Lease/LeaseTimeToLive
 kv/lease/leases Lease/LeaseLeases
+watch Watch/Watch
 lease/grant Lease/LeaseGrant
 lease/revoke Lease/LeaseRevoke
 lease/keepalive Lease/LeaseKeepAlive
@@ -51,6 +52,13 @@ auth/role/list Auth/RoleList
 auth/role/delete Auth/RoleDelete
 auth/role/grant Auth/RoleGrantPermission
 auth/role/revoke Auth/RoleRevokePermission
+lock/lock v3lockpb.Lock/Lock
+lock/unlock v3lockpb.Lock/Unlock
+election/campaign v3electionpb.Election/Campaign
+election/proclaim v3electionpb.Election/Proclaim
+election/leader v3electionpb.Election/Leader
+election/observe v3electionpb.Election/Observe
+election/resign v3electionpb.Election/Resign
 """
 
 

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from braft_etcd.wire.schema import Field, Message, Values
 
-__all__ = ["encode"]
+__all__ = ["encode", "varint"]
 
 _MASK64: Final = (1 << 64) - 1
 _SMALL: Final = tuple(bytes((number,)) for number in range(128))
@@ -38,11 +38,11 @@ def _fields(message: Message, values: Values, parts: list[bytes]) -> None:
 
 def _numbers(field: Field, value: Any, parts: list[bytes]) -> None:
     if not field.repeated:
-        parts.append(_varint(field.number << 3))
-        parts.append(_varint(int(value) & _MASK64))
+        parts.append(varint(field.number << 3))
+        parts.append(varint(int(value) & _MASK64))
     elif value:
-        packed = b"".join([_varint(int(each) & _MASK64) for each in value])
-        parts += (_varint(field.number << 3 | 2), _varint(len(packed)), packed)
+        packed = b"".join([varint(int(each) & _MASK64) for each in value])
+        parts += (varint(field.number << 3 | 2), varint(len(packed)), packed)
 
 
 def _whole(field: Field, value: Any, parts: list[bytes]) -> None:
@@ -52,10 +52,11 @@ def _whole(field: Field, value: Any, parts: list[bytes]) -> None:
         data = b"".join(inner)
     else:
         data = value if type(value) is bytes else value.encode()
-    parts += (_varint(field.number << 3 | 2), _varint(len(data)), data)
+    parts += (varint(field.number << 3 | 2), varint(len(data)), data)
 
 
-def _varint(number: int) -> bytes:
+def varint(number: int) -> bytes:
+    """Return a number of 0 or more as a varint."""
     if number < 128:
         return _SMALL[number]
     parts = bytearray()

@@ -26,6 +26,9 @@ _RANGES: Final[Mapping[str, tuple[int, int]]] = {
     "enum": (-(1 << 31), (1 << 31) - 1),
 }
 _LONG: Final = ("int64", "uint64")
+#: What values are made of. A message of so many parts that is accepted has far less.
+_STRUCTURE: Final = (b"{", b"[", b",")
+_MAX_STRUCTURE: Final = 16 * MAX_PARTS
 #: No number that is accepted has more characters.
 _MAX_DIGITS: Final = 32
 
@@ -42,6 +45,9 @@ def load(message: Message, data: bytes) -> Values:
     """
     if not data.strip():
         return message.new()
+    # Before the parser makes anything: an empty object takes two bytes here and 64 in memory.
+    if sum(map(data.count, _STRUCTURE)) > _MAX_STRUCTURE:
+        raise WireError(f"the body has more than {_MAX_STRUCTURE} objects, lists and commas")
     try:
         plain = json.loads(data)
     except (ValueError, RecursionError) as error:
