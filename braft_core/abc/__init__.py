@@ -9,6 +9,7 @@ loop of the node, which runs in a thread of its own; what blocks there delays co
 """
 
 from braft_core.abc.discovery import Contact, Discovery, DiscoveryContext
+from braft_core.abc.front_end import FrontEnd
 from braft_core.abc.node import NodeAPI
 from braft_core.abc.serializer import Serializer
 from braft_core.abc.service import CommandContext, Service, SlicedCapture
@@ -48,6 +49,7 @@ __all__ = [
     "Contact",
     "Discovery",
     "DiscoveryContext",
+    "FrontEnd",
     "Identity",
     "Leader",
     "Member",

@@ -30,6 +30,7 @@ _CHOOSE: Final = {
 }
 _HOOKS_ALONE: Final = {
     "http": "adds HTTP routes",
+    "server": "serves another protocol, if its options say so",
     "cli": "adds commands",
     "observer": "observes what happens",
 }

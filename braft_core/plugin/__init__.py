@@ -27,7 +27,7 @@ hooks: ``braft_register_<kind>`` provides classes for braft to use, ``braft_on_<
 event. Hooks are plain functions; asynchronous work belongs to the objects that braft makes from the
 registered classes.
 
-A plugin that uses a hook or a parameter of hook-set version 2 declares ``BRAFT_HOOKS = 2``; see
+A plugin that uses a hook or a parameter of hook-set version 3 declares ``BRAFT_HOOKS = 3``; see
 :data:`HOOKS_VERSION`. An older braft then reports that it must be upgraded, instead of a misspelt
 hook. Without the declaration the plugin works with every version.
 
@@ -46,7 +46,7 @@ __all__ = ["HOOKS_VERSION", "NAME", "hookimpl"]
 NAME: Final = "braft"
 
 #: The version of the hook set. Each release that adds a hook or a parameter increments it.
-HOOKS_VERSION: Final = 2
+HOOKS_VERSION: Final = 3
 
 #: Marks a function as the implementation of the hook of the same name.
 hookimpl: Final = pluggy.HookimplMarker(NAME)

@@ -43,8 +43,8 @@ _SCHEME: Final = re.compile(r"[a-z][a-z0-9_.+-]*")
 class Provider(NamedTuple):
     """One row of ``braft plugins``: a name, its kind, and the distribution that provides it.
 
-    ``kind`` is a kind that is chosen by name, or ``http``, ``cli`` or ``observer``; for the last
-    three ``name`` is the plugin's name.
+    ``kind`` is a kind that is chosen by name, or ``http``, ``server``, ``cli`` or ``observer``; for
+    the last four ``name`` is the plugin's name.
     """
 
     name: str
@@ -130,6 +130,7 @@ class Registry:
     def _describe_hooks(self) -> list[Provider]:
         kinds = {
             "http": "braft_register_http",
+            "server": "braft_serve",
             "cli": "braft_register_cli",
             "observer": "braft_on_",
         }

@@ -29,9 +29,18 @@ if TYPE_CHECKING:
     import falcon.asgi
     import typer
 
-    from braft_core.abc import Discovery, NodeAPI, Serializer, Service, Storage, Transport
+    from braft_core.abc import (
+        Discovery,
+        FrontEnd,
+        NodeAPI,
+        Serializer,
+        Service,
+        Storage,
+        Transport,
+    )
     from braft_core.plugin.options import PluginOptions
     from braft_core.raft.types import Server
+    from braft_core.tokens import Keyring
 
 _spec: Final = pluggy.HookspecMarker(NAME)
 
@@ -175,7 +184,7 @@ def braft_register_options() -> type[PluginOptions] | Sequence[type[PluginOption
 
 
 # --------------------------------------------------------------------------------------------
-# While the front ends are built: HTTP routes and commands
+# While the front ends are built: HTTP routes, other servers, and commands
 
 
 @_spec
@@ -200,6 +209,29 @@ def braft_register_http(app: falcon.asgi.App[Any, Any], node: NodeAPI) -> None:
             from braft_lab.web import CounterResource
 
             app.add_route("/plugins/lab/counter", CounterResource(node))
+    """
+
+
+@_spec
+def braft_serve(node: NodeAPI, keyring: Keyring) -> FrontEnd | None:
+    """Make a server of another protocol, through which other programs use the node.
+
+    When: once per node, after the node listens and before its HTTP server does.
+    Thread: the one that starts the node. Must not block, must not listen yet: that is the work of
+    ``start``, which braft awaits on the loop of the front ends. If the hook or ``start`` raises,
+    the node does not start.
+
+    :param node: the node, for commands, queries and status. It may not be in a cluster yet.
+    :param keyring: the tokens that the node accepts now; ask ``keyring.current`` for each call.
+    :return: a :class:`~braft_core.abc.FrontEnd`, or ``None`` if the plugin's options want none.
+
+    Example::
+
+        @hookimpl
+        def braft_serve(node):
+            from braft_lab.server import LabServer
+
+            return LabServer(node) if node.plugin_options(LabOptions).listen else None
     """
 
 

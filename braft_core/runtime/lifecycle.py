@@ -31,6 +31,7 @@ from braft_core.runtime.applier import Applier
 from braft_core.runtime.argument_checks import seconds
 from braft_core.runtime.components import Components
 from braft_core.runtime.events import Events
+from braft_core.runtime.front_ends import FrontEnds
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
 from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.node_snapshots import NodeSnapshots
@@ -109,6 +110,9 @@ class NodeThreads:
             self.snapshots = NodeSnapshots(self._server)
             self._address_tracker = AddressTracker(self.components.advertised.ip)
             self._loop = platform.loop(f"{name}-loop", timing.executor_stop)
+            self._front_ends = FrontEnds(
+                components.plugins, platform, f"{name}-serve", timing.executor_stop
+            )
         except BaseException:
             # Release the lock of the data directory: the node was not made.
             self.components.storage.close()
@@ -141,6 +145,7 @@ class NodeThreads:
             # The first event; reported only once the start has succeeded.
             self._notify("braft_on_started")
             self._loop.run(self._server.start())
+            self._front_ends.start(self._node, self.components.tokens.keyring)
             if self._front is not None:
                 self._front.start()
             if self.settings.gc_freeze:
@@ -161,6 +166,7 @@ class NodeThreads:
             self._notify("braft_on_stopping")
             if self._front is not None:
                 self._front.drain()
+            self._front_ends.stop()
             try:
                 if self._loop.started:
                     self._loop.run(self._server.stop(), self._timing.server_stop)

@@ -26,13 +26,21 @@ _PUBLIC = (
     "braft_core.serializers",
     "braft_core.services",
     "braft_core.storage",
+    "braft_core.store",
     "braft_core.tokens",
     "braft_core.transport",
     "braft_core.transport.grpc",
 )
 #: Also allowed in tests: the command line, to run commands.
 _PUBLIC_FOR_TESTS = ("braft_core.cli",)
-_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
+_PLUGINS = (
+    "braft_static",
+    "braft_mdns",
+    "braft_k8s",
+    "braft_serializers",
+    "braft_tcp",
+    "braft_etcd",
+)
 
 
 def _imports(source: str) -> Iterator[tuple[int, str]]:

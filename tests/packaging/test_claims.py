@@ -31,7 +31,7 @@ _UNITS = {"minutes": "m", " s": "s", " h": "h", " minutes": "m"}
 #: Options on pages that belong to other programs or to make's ARGS.
 _FOREIGN = frozenset(
     "--all --dry-run --editable --file --from-file --no-deps --quiet --replicas --tag --wheel-dir "
-    "--help".split()
+    "--help --endpoints --user --data-dir --prefix --rev --command-timeout".split()
 )
 #: Options of the simulator whose names its parser computes.
 _COMPUTED = frozenset(f"--{part}" for part in _PARTS)
@@ -204,7 +204,7 @@ _MADE_BY_READERS = re.compile(
 #: Packages of this tree; examples invent others.
 _PACKAGES = (
     "braft_core", "braft_testing", "braft_static", "braft_mdns", "braft_k8s",
-    "braft_serializers", "braft_tcp",
+    "braft_serializers", "braft_tcp", "braft_etcd",
 )  # fmt: skip
 
 

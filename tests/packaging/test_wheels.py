@@ -18,7 +18,14 @@ pytestmark = [
     pytest.mark.xdist_group("wheels"),
 ]
 
-_PLUGINS = ("braft_static", "braft_mdns", "braft_k8s", "braft_serializers", "braft_tcp")
+_PLUGINS = (
+    "braft_static",
+    "braft_mdns",
+    "braft_k8s",
+    "braft_serializers",
+    "braft_tcp",
+    "braft_etcd",
+)
 _DISTRIBUTIONS = ("braft_core", *_PLUGINS, "braft_testing")
 
 #: A node bootstraps alone, serves a write and a read, stops, and has its data after a restart.

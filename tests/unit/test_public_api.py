@@ -30,10 +30,11 @@ EXPORTED = {
         OutcomeUnknown Rejected StateMachineService Stopped TooLarge command command_type query
     """,
     "braft_core.abc": """
-        CommandContext Consistency Contact Discovery DiscoveryContext Identity Leader Member
-        NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup SnapshotInfo
-        SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState Suffrage TLSFiles
-        Transport TransportHandler TransportOptions TransportTiming WriteBatch surplus
+        CommandContext Consistency Contact Discovery DiscoveryContext FrontEnd Identity Leader
+        Member NO_SNAPSHOT NodeAPI Readiness Serializer Service SlicedCapture SnapshotBackup
+        SnapshotInfo SnapshotName SnapshotSink SnapshotStore Storage StorageOptions StoredState
+        Suffrage TLSFiles Transport TransportHandler TransportOptions TransportTiming WriteBatch
+        surplus
     """,
     "braft_core.client": """
         Client KVEntry Leader Member Page Readiness SavedSnapshot SnapshotInfo Trust

@@ -20,6 +20,7 @@ from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
 from braft_core.plugin.validation import HOOKS, KINDS, hook_problems, signature
 from braft_core.raft.types import Server
+from braft_core.tokens import Keyring
 
 #: Published names. A parameter may be added at the end; nothing may be renamed or removed.
 FROZEN = {
@@ -30,6 +31,7 @@ FROZEN = {
     "braft_register_storage": (),
     "braft_register_options": (),
     "braft_register_http": ("app", "node"),
+    "braft_serve": ("node", "keyring"),
     "braft_register_cli": ("app",),
     "braft_on_started": ("node",),
     "braft_on_stopping": ("node",),
@@ -53,7 +55,7 @@ def example(hook: str) -> str:
 
 
 def test_hooks_and_their_parameters_are_frozen() -> None:
-    assert (HOOKS_VERSION, dict(HOOKS)) == (2, FROZEN), "a larger set has a higher version"
+    assert (HOOKS_VERSION, dict(HOOKS)) == (3, FROZEN), "a larger set has a higher version"
 
 
 def test_every_kind_has_its_hook() -> None:
@@ -117,6 +119,9 @@ def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
     app, commands = falcon.asgi.App(), typer.Typer()
     plugins.extend_http(app, node)
     plugins.extend_cli(commands)
+    keyring = Keyring()
+    (info,) = plugins.implementing("braft_serve")
+    assert plugins.call(info, "braft_serve", node=node, keyring=keyring) == []
     server = Server("id", "127.0.0.1:1")
     plugins.notify("braft_on_started", node=node)
     plugins.notify("braft_on_stopping", node=node)
@@ -128,6 +133,7 @@ def test_every_hook_reaches_a_plugin(classes: types.SimpleNamespace) -> None:
     assert set(seen) == set(HOOKS), "a new hook needs a line above"
     assert {hook: tuple(arguments) for hook, arguments in seen.items()} == dict(HOOKS)
     assert seen["braft_register_http"] == {"app": app, "node": node}
+    assert seen["braft_serve"] == {"node": node, "keyring": keyring}
     assert seen["braft_register_cli"] == {"app": commands}
     assert seen["braft_on_leader_changed"] == {"node": node, "leader": "id", "term": 7}
     assert seen["braft_on_member_left"] == {"node": node, "server": server}

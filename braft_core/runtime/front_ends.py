@@ -1,0 +1,90 @@
+"""The front ends of a node's plugins, and the event loop that they share."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from braft_core.abc import FrontEnd
+from braft_core.errors import BraftError, ConfigError
+from braft_core.plugin.manager import PluginInfo, Plugins, load_error
+from braft_core.runtime.blocking import forbid_blocking
+from braft_core.runtime.platform import Platform, RunningLoop
+from braft_core.tokens import Keyring
+
+if TYPE_CHECKING:
+    from braft_core.abc import NodeAPI
+
+__all__ = ["FrontEnds"]
+
+_log = logging.getLogger(__name__)
+
+#: For which calls under way may finish when the node stops, seconds.
+_GRACE: Final = 0.5
+#: What a front end may need beyond that.
+_PATIENCE: Final = 5.0
+_REASON: Final = (
+    "a blocking call of the node was made on the event loop of the front ends, which stalls all "
+    "their callers; await the method with an 'a' before its name, such as node.aquery(...), or run "
+    "the work in a thread (asyncio.to_thread)"
+)
+
+
+class FrontEnds:
+    """Starts and stops the front ends. Methods are called by the thread that starts the node."""
+
+    def __init__(
+        self, plugins: Plugins, platform: Platform, name: str, executor_stop: float
+    ) -> None:
+        """Prepare; nothing is made yet.
+
+        :param name: of the loop's thread.
+        """
+        self._plugins = plugins
+        self._platform = platform
+        self._name = name
+        self._executor_stop = executor_stop
+        self._loop: RunningLoop | None = None
+        self._front_ends: list[tuple[PluginInfo, FrontEnd]] = []
+
+    def start(self, node: NodeAPI, keyring: Keyring) -> None:
+        """Let each plugin make its front end, and start it. Without any there is no thread.
+
+        :raises PluginLoadError: a plugin's hook raised, or returned something else.
+        :raises BraftError: a front end cannot start. :meth:`stop` ends the others.
+        """
+        for info in self._plugins.implementing("braft_serve"):
+            for made in self._plugins.call(info, "braft_serve", node=node, keyring=keyring):
+                if not isinstance(made, FrontEnd):
+                    what = f"braft_serve returned {made!r}; accepted: a FrontEnd or None"
+                    raise load_error(info, what)
+                self._start(info, made)
+
+    def _start(self, info: PluginInfo, front_end: FrontEnd) -> None:
+        if self._loop is None:
+            self._loop = self._platform.loop(self._name, self._executor_stop)
+            self._loop.start()
+            self._loop.loop.call_soon_threadsafe(forbid_blocking, _REASON)
+        self._front_ends.append((info, front_end))
+        try:
+            self._loop.run(front_end.start())
+        except BraftError:
+            raise
+        except Exception as error:  # a plugin may raise anything
+            raise ConfigError(
+                f"the front end of plugin {info.name} cannot start: {error}"
+            ) from error
+        _log.info("plugin %s serves at %s", info.name, front_end.address)
+
+    def stop(self) -> None:
+        """Stop them in the reverse order, and end the thread. Idempotent."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+        while self._front_ends:
+            info, front_end = self._front_ends.pop()
+            try:
+                loop.run(front_end.stop(_GRACE), _GRACE + _PATIENCE)
+            except Exception:  # noqa: BLE001 - the node has to stop whatever a plugin does
+                _log.exception("the front end of plugin %s did not stop in order", info.name)
+        loop.stop(_PATIENCE)

