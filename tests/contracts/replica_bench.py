@@ -361,7 +361,7 @@ class Bench:
     async def _reported(self) -> None:
         # The report of a write wakes the driver, also that of the action just passed.
         async with asyncio.timeout(PATIENCE):
-            while not self.replica.writer.idle and not self.writer_ended:
+            while not self.replica.writer.idle and not self.writer_ended:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.001)
 
     async def _passed_applier(self) -> None:

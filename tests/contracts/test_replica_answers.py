@@ -143,7 +143,7 @@ def test_a_deadline_needs_no_other_event() -> None:
             bench.transport.answers_to = None
             await bench.turn()
             await deposed(bench, commit=False)
-            # The leader's last timer, 5 ms, would wake the driver. The loop runs it before this one.
+            # The leader's last timer, 5 ms, would wake the driver. It runs before this one.
             await asyncio.sleep(0.02)
             await bench.turn()
             bench.time.now += 0.2
