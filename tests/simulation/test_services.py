@@ -238,6 +238,15 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
     return rng.choice((("add", [rng.randrange(5)]), ("total", [])))
 
 
+#: These take four seconds each.
+SLOW_AND_GOOD: list[tuple[Any, Any, dict[str, Any]]] = [
+    (DistributeService, distribute_operations, {}),
+    (Plain, plain_operations, {"queries": ["total"]}),
+    (Chronicle, chronicle_operations, {}),
+    (Unsorted, stock_operations, {"state": things_of}),
+]
+
+
 @pytest.mark.parametrize(
     ("service", "operations", "more"),
     [
@@ -246,16 +255,7 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
         ),
         pytest.param(KVService, kv_operations, {}, id="kv"),
         pytest.param(StoreService, store_operations, {}, id="store"),
-        # These take four seconds each.
-        *(
-            pytest.param(*row, marks=pytest.mark.slow, id=row[0].__name__)
-            for row in (
-                (DistributeService, distribute_operations, {}),
-                (Plain, plain_operations, {"queries": ["total"]}),
-                (Chronicle, chronicle_operations, {}),
-                (Unsorted, stock_operations, {"state": things_of}),
-            )
-        ),
+        *(pytest.param(*row, marks=pytest.mark.slow, id=row[0].__name__) for row in SLOW_AND_GOOD),
     ],
 )
 def test_a_good_service_passes(service: Any, operations: Any, more: dict[str, Any]) -> None:
