@@ -92,7 +92,7 @@ class StoreWatcher:
         """See :meth:`Watcher.take`."""
         events: list[Event] = []
         has, room, last = self.span.has, size, 0
-        while (part := self._hub.part(self)) is not None:
+        while (part := self._part(events)) is not None:
             for event in part[0]:
                 record = event.record
                 revision = record[MOD]
@@ -108,6 +108,15 @@ class StoreWatcher:
                     room -= _PASSED
             self.at = part[1]
         return Piece(events, self.revision) if events else None
+
+    def _part(self, taken: list[Event]) -> Part | None:
+        """Return the next part. If the watcher has ended, what was taken is returned first."""
+        try:
+            return self._hub.part(self)
+        except BraftError:
+            if not taken:
+                raise
+            return None
 
     def close(self) -> None:
         """See :meth:`Watcher.close`."""

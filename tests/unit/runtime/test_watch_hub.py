@@ -19,15 +19,17 @@ from braft_core.errors import (
 )
 from braft_core.raft import Entry, EntryType
 from braft_core.runtime.applier import Applier
-from braft_core.runtime.event_cache import WatchLimits
+from braft_core.runtime.event_cache import Part, WatchLimits
+from braft_core.runtime.interests import Span
 from braft_core.runtime.pending import Segment
 from braft_core.runtime.requests import Request
 from braft_core.runtime.watch_hub import WatchHub
+from braft_core.runtime.watcher import StoreWatcher
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import encode_command
 from braft_core.services.state_machine import StateMachine
 from braft_core.services.store import StoreService
-from braft_core.store.events import Piece
+from braft_core.store.events import Event, Piece
 from braft_testing.processes import PATIENCE
 
 SERIALIZER = MsgpackSerializer()
@@ -349,6 +351,31 @@ def test_a_closed_watcher_is_closed(node: Node) -> None:
     with pytest.raises(Stopped, match="closed"):
         reader.watcher.take()
     assert node.hub.count == 0
+
+
+def test_what_was_taken_is_returned_before_the_end_is_reported() -> None:
+    """The hub may end the watcher between two parts; its revision counts what was returned."""
+    event = Event((b"a", b"", 2, 2, 0, 1, 0), None)
+
+    class Hub:
+        revision = 9
+
+        def __init__(self) -> None:
+            self.parts: list[Part] = [([event], (3, 0))]
+
+        def part(self, watcher: StoreWatcher) -> Part | None:
+            if self.parts:
+                return self.parts.pop()
+            raise Stopped("the node was stopped")
+
+        def close(self, watcher: StoreWatcher) -> None:
+            raise AssertionError(watcher)
+
+    watcher = StoreWatcher(Hub(), Span(b"a", b""), (2, 0), 1, lambda: None)
+    assert watcher.take() == Piece([event], 2)
+    with pytest.raises(Stopped):
+        watcher.take()
+    assert watcher.revision == 2
 
 
 def test_a_snapshot_in_between_loses_nothing_that_is_in_it(node: Node) -> None:
