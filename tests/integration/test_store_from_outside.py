@@ -39,7 +39,6 @@ def urls(cluster: ProcessCluster) -> list[str]:
     return [node.url for node in cluster.nodes]
 
 
-@pytest.mark.smoke
 def test_a_client_s_lease_and_writes_go_on_when_the_leader_is_killed(tmp_path: Path) -> None:
     with ProcessCluster(3, tmp_path) as cluster:
         cluster.start()
