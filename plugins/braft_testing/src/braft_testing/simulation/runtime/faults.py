@@ -120,6 +120,7 @@ class Adversary:
         self._slow.clear()
         for node in self._nodes:
             node.disk.full = node.disk.broken = False
+            node.clock.run_at(1.0)
         end = around.scheduler.now + seconds
         for node in self._nodes:
             self.start(node)
@@ -173,6 +174,24 @@ class Adversary:
                     network.sever(one.address, other.address)
                 network.block(one.address, other.address)
         self._later(self._rng.uniform(0.3, 6.0), network.heal)
+
+    def _isolate(self) -> None:
+        """Cut the leader off, in silence. Clients on its side go on to call it."""
+        network = self._around.network
+        leaders = [node for node in self._nodes if node.life and node.server.is_leader]
+        for leader in leaders:
+            for node in self._nodes:
+                if node is not leader:
+                    network.block(leader.address, node.address)
+        self._later(self._rng.uniform(0.5, 6.0), network.heal)
+
+    def _clock(self) -> None:
+        """Let a clock go wrong: its rate, and the wall clock by a step."""
+        node, rng = self._any(), self._rng
+        node.clock.run_at(rng.choice(self._plan.clock_rates))
+        if rng.random() < 0.5:
+            node.clock.wall_offset = rng.choice((-4000.0, -2.0, 0.0, 2.0, 4000.0))
+        self._later(rng.uniform(1.0, 8.0), lambda: node.clock.run_at(1.0))
 
     def _one_way(self) -> None:
         one, other = self._pair()

@@ -28,6 +28,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import recover_store
+from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory, VirtualDiscovery
 from braft_testing.simulation.runtime.disk import PowerCut, VirtualDisk, VirtualStorage
 from braft_testing.simulation.runtime.ledger import Ledger
@@ -90,6 +91,7 @@ class SimulatedNode:
             RaftID(new_ksuid(self.rng.randbytes, 1_750_000_000), self.name, self._ip, "")
         )
         self.disk = VirtualDisk()
+        self.clock = MachineClock(lambda: around.scheduler.now)
         self.lives = 0
         #: The present life, ``None`` while it is down.
         self.life: Life | None = None
@@ -114,18 +116,19 @@ class SimulatedNode:
         self.lives += 1
         around = self._around
         name = f"{self.name}.{self.lives}"
-        process = Process(name, around.scheduler, partial(around.latency, name))
+        process = Process(name, around.scheduler, partial(around.latency, name), self.clock)
         rng = random.Random(f"{around.seed}/{process.name}")  # noqa: S311 - reproducible
         platform = VirtualPlatform(process, rng)
         self.platforms.append(platform)
-        life = self.life = Life(process, platform, self._components(platform))
-        try:
-            life.threads.start()
-        except BraftError:
-            self._collect(life)
-            self.life = None
-            self.disk.power_off()
-            raise
+        with around.scheduler.inside(process):
+            life = self.life = Life(process, platform, self._components(platform))
+            try:
+                life.threads.start()
+            except BraftError:
+                self._collect(life)
+                self.life = None
+                self.disk.power_off()
+                raise
 
     def stop(self, waiting: Callable[[Life], list[str]], *, calm: bool) -> None:
         """Stop the process in order.
@@ -140,7 +143,8 @@ class SimulatedNode:
             return
         self.stopping = True
         try:
-            life.threads.stop()
+            with life.process.scheduler.inside(life.process):
+                life.threads.stop()
             # Callers on other loops learn of their answers in their next turn.
             life.process.wait(lambda: not waiting(life), _LAST_ANSWERS)
         finally:
@@ -177,7 +181,10 @@ class SimulatedNode:
         if writer is not None and rng.random() < 0.5:
             self.disk.fuse = rng.choice((1, 1, 2, 3))
             # Nobody is there to see an error.
-            with contextlib.suppress(PowerCut, Exception):
+            with (
+                contextlib.suppress(PowerCut, Exception),
+                life.process.scheduler.inside(life.process),
+            ):
                 writer.finish_after_death()
         self.disk.power_off()
 

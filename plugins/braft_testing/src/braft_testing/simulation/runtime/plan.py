@@ -24,7 +24,11 @@ FAULTS = (
     "discovery",
     "transfer",
     "snapshot",
+    "isolate",
+    "clock",
 )
+#: The most by which clocks differ from the true rate where leases are in use.
+_LEASE_DRIFT = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class RuntimePlan:
     snapshot_trailing: int
     max_outstanding: int
     lease_reads: bool
+    #: Rates at which clocks go, where they do not go right.
+    clock_rates: tuple[float, ...]
     digest_interval: float
     #: How long faults happen, and how long between two of them on average.
     chaos: float
@@ -63,6 +69,8 @@ def draw_runtime_plan(seed: int, seconds: float | None = None) -> RuntimePlan:
     election_timeout = rng.choice((0.4, 0.6, 1.0))
     chaos = rng.uniform(6.0, 14.0)
     faults = tuple(kind for kind in FAULTS if rng.random() < 0.45)
+    lease_reads = rng.random() < 0.3
+    within = (1 - _LEASE_DRIFT, 1 + _LEASE_DRIFT)
     return RuntimePlan(
         servers=rng.choice((1, 2, 3, 3, 3, 3, 4, 5)),
         clients=rng.randint(1, 4),
@@ -78,7 +86,8 @@ def draw_runtime_plan(seed: int, seconds: float | None = None) -> RuntimePlan:
         snapshot_entries=rng.choice((10, 40, 1000)),
         snapshot_trailing=rng.choice((1, 5, 50)),
         max_outstanding=rng.choice((4, 64, 1024)),
-        lease_reads=rng.random() < 0.3,
+        lease_reads=lease_reads,
+        clock_rates=within if lease_reads else (0.2, 0.5, 0.9, 1.1, 2.0, 4.0),
         digest_interval=rng.choice((0.0, 1.0, 4.0)),
         chaos=chaos if seconds is None else seconds,
         between_faults=rng.uniform(0.4, 2.5),

@@ -20,6 +20,7 @@ from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Outcome as Answered
 from braft_testing.simulation.runtime import judges
 from braft_testing.simulation.runtime.clients import Clients
+from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory
 from braft_testing.simulation.runtime.faults import Adversary
 from braft_testing.simulation.runtime.network import VirtualNetwork
@@ -39,7 +40,7 @@ _RECOVERY = 60.0
 _IN_FLIGHT = 5.0
 #: So often a coroutine may await something while it is closed.
 _MOST_AWAITS = 50
-_START, _EPOCH_NS = 1000.0, 1_750_000_000_000_000_000
+_START = 1000.0
 
 
 @dataclass(slots=True)
@@ -163,10 +164,13 @@ class _World:
         """
         scheduler, logger = self._scheduler, logging.getLogger("braft_core")
         handler = _LogToTrace(self._trace, self._logged)
+        right = MachineClock(lambda: scheduler.now)
+
+        def machine() -> MachineClock:
+            return right if scheduler.process is None else scheduler.process.clock
+
         readings = clock.Clock(
-            lambda: scheduler.now,
-            lambda: _EPOCH_NS + int(scheduler.now * 1e9),
-            lambda: 0.0,
+            lambda: machine().monotonic(), lambda: machine().wall_ns(), lambda: 0.0
         )
         before = logger.level, logger.propagate
         logger.addHandler(handler)
