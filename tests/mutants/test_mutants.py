@@ -100,15 +100,19 @@ def test_names_are_unique_and_areas_are_covered() -> None:
     assert len(set(names)) == len(names) >= 40
     assert {mutant.area for mutant in MUTANTS} == {
         "applier",
+        "discovery",
         "driver",
         "forwarding",
         "grpc",
+        "http2",
         "membership",
         "serving",
         "sessions",
         "snapshots",
         "storage",
+        "store",
         "tcp",
+        "tls",
         "transport",
         "writer",
     }

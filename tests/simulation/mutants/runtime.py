@@ -19,6 +19,7 @@ from braft_core.errors import BraftError, NoLeader, StorageFull
 from braft_core.peer import PeerReply, ProposeReply
 from braft_core.raft import Ready, SnapshotMeta
 from braft_core.runtime import forwarding
+from braft_core.runtime.admission import CommandAdmission
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.forwarding import Forwarder
@@ -68,9 +69,11 @@ def hunt_runtime(mutant: RuntimeMutant, known: int | None = None) -> tuple[int, 
 
 
 def _plan(seed: int, mutant: RuntimeMutant) -> RuntimePlan:
-    return replace(draw_runtime_plan(seed, 6.0), **mutant.plan)
+    return replace(draw_runtime_plan(seed, 6.0), **{**_STEADY, **mutant.plan})
 
 
+#: What a plan does not change unless a mutant needs it.
+_STEADY: dict[str, Any] = {"membership": "", "spares": 0, "versions": 1}
 #: Circumstances that several need.
 _KILLS: dict[str, Any] = {
     "servers": 3,
@@ -281,6 +284,15 @@ _ISOLATED = {
     "lease_reads": False,
     "clock_rates": (0.2, 0.5, 1.0),
 }
+
+
+def leaders_append_what_members_lack(patch: Patch) -> None:
+    def admit(self: CommandAdmission, _: Any, commands: list[Command]) -> Any:
+        return commands, []
+
+    patch.setattr(CommandAdmission, "admit", admit)
+
+
 _SNAPSHOTS = {**_KILLS, "snapshot_entries": 10, "snapshot_trailing": 1}
 
 RUNTIME_MUTANTS = (
@@ -328,6 +340,11 @@ RUNTIME_MUTANTS = (
         late_reads_are_not_answered,
         _SILENT,
         {**_KILLS, "faults": ("full_disk",), "request_timeout": 0.8, "reads": 0.4},
+    ),
+    RuntimeMutant(
+        leaders_append_what_members_lack,
+        ("a node can execute what is committed",),
+        {**_KILLS, "faults": ("upgrade",), "versions": 3},
     ),
     RuntimeMutant(a_stop_forgets_the_proposals, _SILENT, {**_KILLS, "faults": ("stop",)}),
     RuntimeMutant(retries_lose_all_but_the_first, _SILENT, _CUTS),

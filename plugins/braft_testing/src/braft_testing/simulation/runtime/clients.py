@@ -11,12 +11,16 @@ from typing import Any
 
 from braft_core.errors import (
     BraftError,
+    CommandFailed,
     DeadlineExceeded,
     NotApplied,
     OutcomeUnknown,
     TooStale,
+    UnknownCommand,
+    UnknownService,
 )
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
+from braft_testing.simulation.runtime.ledger import Planned
 from braft_testing.simulation.runtime.node import Life, SimulatedNode
 from braft_testing.simulation.runtime.plan import RuntimePlan
 from braft_testing.simulation.runtime.scheduler import Process
@@ -25,6 +29,10 @@ from braft_testing.simulation.trace import Trace
 __all__ = ["Clients", "Note"]
 
 _MAP = "registers"
+#: How each version of the program notes a token: the service and its command.
+_FORMS = {1: ("ledger", "note"), 2: ("ledger", "record"), 3: ("journal", "note")}
+#: Of these a caller knows that nothing has changed. Older versions lack commands and services.
+_REFUSALS = (NotApplied, TooStale, DeadlineExceeded, UnknownCommand, UnknownService)
 #: Seconds after its deadline within which a call must be answered.
 _LATE = 1.0
 
@@ -104,9 +112,22 @@ class Clients:
     # -- the ledger --------------------------------------------------------------------------
 
     async def ledger(
-        self, rng: random.Random, name: str, life: Life, account: str, *, reads: bool
+        self,
+        rng: random.Random,
+        name: str,
+        life: Life,
+        account: str,
+        *,
+        reads: bool,
+        version: int = 0,
     ) -> Note:
-        """Append to an account, or read it."""
+        """Append to an account, or read it.
+
+        :param version: of the program that this needs; 0: any of the run.
+        """
+        version = version or (rng.randint(1, self._plan.versions) if self._plan.versions > 1 else 1)
+        service, command = _FORMS[version]
+        account += "" if service == "ledger" else "j"
         token = len(self.notes) + 1
         stale = reads and rng.random() < 0.3
         kind = ("stale" if stale else "tokens") if reads else "note"
@@ -118,10 +139,10 @@ class Clients:
             if bound is not None:  # by a clock that may be slow
                 note.bound = bound / min(self._plan.clock_rates)
             call = life.aquery(
-                "ledger", "tokens", account, consistency=consistency, max_staleness=bound
+                service, "tokens", account, consistency=consistency, max_staleness=bound
             )
         else:
-            call = life.aexecute("ledger", "note", account, token)
+            call = life.aexecute(service, command, account, token)
         outcome, answer = await self._answer(rng, life, f"{name} {kind} {account} {token}", call)
         note.outcome, note.returned = outcome, self._loop.time()
         if outcome is Outcome.OK and reads:
@@ -197,7 +218,9 @@ class Clients:
         error = task.exception()
         if error is None:
             return Outcome.OK, task.result()
-        if isinstance(error, (NotApplied, TooStale, DeadlineExceeded)):
+        if isinstance(error, _REFUSALS):
+            return Outcome.FAILED, error
+        if isinstance(error, CommandFailed) and error.data.get("type") == Planned.__name__:
             return Outcome.FAILED, error
         if isinstance(error, OutcomeUnknown):
             return Outcome.UNKNOWN, error

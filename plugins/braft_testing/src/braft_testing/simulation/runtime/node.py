@@ -31,7 +31,7 @@ from braft_core.storage.recovery import recover_store
 from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory, VirtualDiscovery
 from braft_testing.simulation.runtime.disk import PowerCut, VirtualDisk, VirtualStorage
-from braft_testing.simulation.runtime.ledger import Ledger
+from braft_testing.simulation.runtime.ledger import services_of
 from braft_testing.simulation.runtime.network import VirtualNetwork
 from braft_testing.simulation.runtime.observed import DurabilityJudge, ObservedTransport
 from braft_testing.simulation.runtime.platform import VirtualPlatform
@@ -87,10 +87,13 @@ class SimulatedNode:
         self.name = f"n{number}"
         self.address = address_of(number)
         self.rng = random.Random(f"{around.seed}/{self.name}")  # noqa: S311 - reproducible
-        self.server_id = encode_server_id(
-            RaftID(new_ksuid(self.rng.randbytes, 1_750_000_000), self.name, self._ip, "")
-        )
-        self.disk = VirtualDisk()
+        #: The version of the program that it runs.
+        self.version = 1
+        #: Whether it runs an older version than before.
+        self.put_back = False
+        #: Whether it keeps nothing when it stops.
+        self.ephemeral = False
+        self.renew()
         self.clock = MachineClock(lambda: around.scheduler.now)
         self.lives = 0
         #: The present life, ``None`` while it is down.
@@ -105,6 +108,13 @@ class SimulatedNode:
     @property
     def _ip(self) -> str:
         return self.address.rpartition(":")[0]
+
+    def renew(self) -> None:
+        """Let an empty disk take the place of what it had; with that it has another id."""
+        self.server_id = encode_server_id(
+            RaftID(new_ksuid(self.rng.randbytes, 1_750_000_000), self.name, self._ip, "")
+        )
+        self.disk = VirtualDisk()
 
     # -- start and stop ----------------------------------------------------------------------
 
@@ -205,7 +215,7 @@ class SimulatedNode:
             raise
         serializer, plugins = MsgpackSerializer(), Plugins()
         members, cluster = MembersService(), ClusterService()
-        services = (KVService(), Ledger())
+        services = (KVService(), *services_of(self.version))
         machine = StateMachine([*services, members, cluster], {serializer.tag: serializer})
         tokens = TokenSource(settings)
         ports = Ports(_PORT, _PORT + 1, 0)
@@ -245,7 +255,7 @@ class SimulatedNode:
             machine=machine,
             serializer=serializer,
             expect=around.expect,
-            ephemeral=False,
+            ephemeral=self.ephemeral,
             platform=platform,
         )
 
