@@ -8,10 +8,8 @@ __all__ = ["MUTANTS"]
 
 _SENDER = "braft_core.http2.sender"
 _IO = "braft_core.cluster.bootstrap_io"
-_CERTIFICATES = "braft_core.transport.certificates"
 _SERVED = "braft_core.tls.served_certificate"
 _FORWARDING = "braft_core.runtime.forwarding"
-_SESSIONS = "braft_core.runtime.sessions"
 
 MUTANTS = (
     # -- HTTP/2
@@ -75,7 +73,7 @@ MUTANTS = (
         ),
         "tests/security/test_tls_serving.py::test_replaced_files_are_loaded_once",
     ),
-    # -- sessions and forwarding
+    # -- forwarding
     Mutant(
         "a_read_waits_for_a_silent_leader_until_its_deadline",
         "forwarding",

@@ -27,6 +27,19 @@ MUTANTS = (
         f"{_STORE_TESTS}/test_store_history.py::test_a_value_that_is_kept_counts_for_the_quota",
     ),
     Mutant(
+        "alarms_are_not_restored",
+        "store",
+        (Edit(_SERVICE, "StoreService.restore", "self._read_extra(loaded.extra)", "pass"),),
+        f"{_STORE_TESTS}/test_store_snapshots.py::test_what_is_no_snapshot_is_refused",
+    ),
+    Mutant(
+        "a_capture_shows_later_writes",
+        "store",
+        (Edit(f"{_SERVICE}.snapshot", "Capture._slice", "record[MOD] > revision", "False"),),
+        f"{_STORE_TESTS}/test_store_snapshots.py"
+        "::test_a_snapshot_comes_in_small_slices_and_shows_its_revision",
+    ),
+    Mutant(
         "a_deleted_key_stays_with_its_lease",
         "store",
         (
@@ -45,5 +58,44 @@ MUTANTS = (
         (Edit(_UPKEEP, "StoreUpkeep._run", "self._window.forget()", "pass"),),
         "tests/unit/runtime/test_store_upkeep.py::test_a_node_that_leads_again_knows_no_ages",
     ),
+    Mutant(
+        "the_quota_of_the_setting_is_never_proposed",
+        "store",
+        (Edit(_UPKEEP, "StoreUpkeep._look_after", "upkeep.quota != self._quota", "False"),),
+        "tests/unit/runtime/test_store_upkeep.py::test_a_node_compacts_and_configures_its_store",
+    ),
     # -- leases
+    Mutant(
+        "a_renewal_counts_from_its_answer",
+        "leases",
+        (
+            Edit(
+                _KEEPER,
+                "_answer",
+                "Renewed(ttls[lease], sent_at)",
+                "Renewed(ttls[lease], clock.monotonic())",
+            ),
+        ),
+        "tests/unit/runtime/test_lease_keeper.py::test_a_renewal_counts_from_when_it_was_sent",
+    ),
+    Mutant(
+        "the_next_renewal_counts_from_the_answer_to_the_last",
+        "leases",
+        (
+            Edit(
+                _KEEPER,
+                "LeaseKeeper._renewed",
+                "answer.sent_at + held.lease.ttl / 3",
+                "clock.monotonic() + held.lease.ttl / 3",
+            ),
+        ),
+        "tests/unit/runtime/test_lease_keeper.py::test_a_renewal_counts_from_when_it_was_sent",
+    ),
+    Mutant(
+        "a_renewal_that_failed_is_the_last",
+        "leases",
+        (Edit(_KEEPER, "_Held.end", "self.renewing = False", "pass"),),
+        "tests/unit/runtime/test_lease_keeper.py"
+        "::test_failures_are_repeated_until_the_lease_may_have_ended",
+    ),
 )

@@ -105,6 +105,7 @@ def test_names_are_unique_and_areas_are_covered() -> None:
         "forwarding",
         "grpc",
         "http2",
+        "leases",
         "membership",
         "serving",
         "sessions",

@@ -15,6 +15,7 @@ from itertools import chain
 from typing import Any
 
 from braft_core.abc import WriteBatch
+from braft_core.cluster import member_rules
 from braft_core.errors import BraftError, NoLeader, StorageFull
 from braft_core.peer import PeerReply, ProposeReply
 from braft_core.raft import Ready, SnapshotMeta
@@ -286,6 +287,10 @@ _ISOLATED = {
 }
 
 
+def learners_are_never_promoted(patch: Patch) -> None:
+    patch.setattr(member_rules, "should_promote", lambda *_: False)
+
+
 def leaders_append_what_members_lack(patch: Patch) -> None:
     def admit(self: CommandAdmission, _: Any, commands: list[Command]) -> Any:
         return commands, []
@@ -293,6 +298,9 @@ def leaders_append_what_members_lack(patch: Patch) -> None:
     patch.setattr(CommandAdmission, "admit", admit)
 
 
+#: Few calls: these wait for two minutes in vain.
+_CALM = {**_KILLS, "clients": 1, "think_time": 0.2, "network": 0.002, "disk": 0.002}
+_CALM |= {"election_timeout": 1.0, "heartbeat_interval": 0.25}
 _SNAPSHOTS = {**_KILLS, "snapshot_entries": 10, "snapshot_trailing": 1}
 
 RUNTIME_MUTANTS = (
@@ -340,6 +348,11 @@ RUNTIME_MUTANTS = (
         late_reads_are_not_answered,
         _SILENT,
         {**_KILLS, "faults": ("full_disk",), "request_timeout": 0.8, "reads": 0.4},
+    ),
+    RuntimeMutant(
+        learners_are_never_promoted,
+        ("nodes become voters again",),
+        {**_CALM, "faults": ("join",), "membership": "changes", "spares": 1},
     ),
     RuntimeMutant(
         leaders_append_what_members_lack,
