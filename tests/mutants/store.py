@@ -40,6 +40,19 @@ MUTANTS = (
         "::test_a_snapshot_comes_in_small_slices_and_shows_its_revision",
     ),
     Mutant(
+        "the_lease_of_the_last_key_is_not_checked",
+        "store",
+        (
+            Edit(
+                f"{_SERVICE}.snapshot",
+                "_with_leases",
+                "if before is not None:\n    _check_lease(before, leases)",
+                "",
+            ),
+        ),
+        f"{_STORE_TESTS}/test_store_snapshots.py::test_what_is_no_snapshot_is_refused",
+    ),
+    Mutant(
         "a_deleted_key_stays_with_its_lease",
         "store",
         (
