@@ -11,6 +11,7 @@
 #   make faults   real faults on real nodes, needs root (make faults MINUTES=5 ARGS="--nodes 5")
 #   make sim      clusters in a simulator, many seeds (make sim SEEDS=0:2000 JOBS=2 ARGS="--minimize")
 #   make mutants  plant faults, one after the other, and see that simulator and tests find each
+#                 (make mutants ARGS="--only writer")
 #   make wheels   build every distribution into dist/
 #   make proto    regenerate the protobuf modules
 #   make clean    remove what was built, .venv included
@@ -102,9 +103,7 @@ sim: $(VENV)/.stamp-base
 	@$(PY) -m braft_testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --keep-going $(ARGS)
 
 mutants: $(VENV)/.stamp-base
-	@$(PY) -m tests.mutants --jobs $(JOBS) $(ARGS)
-	@$(PY) -m tests.simulation.mutants --jobs $(JOBS) $(ARGS)
-	@$(PY) -m tests.simulation.mutants.runtime $(ARGS)
+	@$(PY) -m tests.mutants.every --jobs $(JOBS) $(ARGS)
 
 wheels: $(VENV)/.stamp-base
 	@$(PY) -m pip --disable-pip-version-check wheel --quiet --no-deps --wheel-dir dist . $(PLUGINS:%=./%)

@@ -60,7 +60,7 @@ class Certificates:
 
     @property
     def server_name(self) -> str:
-        """The name that peers' certificates send_snapshot; "": their addresses."""
+        """The name that peers' certificates carry; "": their addresses."""
         return self._files.server_name
 
     def peer_refusal(self, certificate: bytes) -> str:

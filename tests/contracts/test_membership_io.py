@@ -6,7 +6,7 @@ The pure decisions have their own tests; here they are a record of what they wer
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -17,11 +17,13 @@ from braft_core.cluster.background_tasks import BackgroundTasks
 from braft_core.cluster.bootstrap_effects import SendJoinRequest
 from braft_core.cluster.bootstrap_io import BootstrapRunner
 from braft_core.cluster.bootstrap_record import EMPTY_RECORD, BootstrapRecord, decode_record
+from braft_core.cluster.membership import ClusterMembership
 from braft_core.cluster.timing import ClusterTiming
-from braft_core.errors import StorageError, StorageFull
+from braft_core.errors import BraftError, NotLeader, StorageError, StorageFull
 from braft_core.peer import BootstrapProposal, BootstrapProposalReply, JoinReply
 from braft_core.raft import Configuration, Server
 from braft_core.runtime.peer_addresses import PeerAddresses
+from braft_testing.processes import PATIENCE
 
 ACCEPTED, NEWER = BootstrapRecord(None, ("one",)), BootstrapRecord(None, ("one", "two"))
 
@@ -35,6 +37,8 @@ class Decisions:
         self.record = self.durable = EMPTY_RECORD
         self.view = SimpleNamespace(unprobed=0, contacts=(), listing_failure="", replies=list)
         self.given: list[Any] = []
+        #: What follows from the next fact of that name.
+        self.follows: dict[str, list[Any]] = {}
 
     def stored(self, _now: float, record: BootstrapRecord) -> list[Any]:
         self.durable = record
@@ -49,7 +53,7 @@ class Decisions:
     def __getattr__(self, name: str) -> Callable[..., list[Any]]:
         def note(_now: float, *facts: Any) -> list[Any]:
             self.given.append((name, *facts))
-            return []
+            return self.follows.pop(name, [])
 
         return note
 
@@ -60,7 +64,10 @@ class Host:
     def __init__(self) -> None:
         self.identity = Identity("a", "a:1")
         self.settings = SimpleNamespace(
-            timing=ClusterTiming(), cluster_name="c", voter=True, call_timeout=5.0
+            timing=ClusterTiming(listing_timeout=0.001),
+            cluster_name="c",
+            voter=True,
+            call_timeout=5.0,
         )
         self.capabilities = SimpleNamespace(encode=lambda: b"")
         self.stored: list[BootstrapRecord] = []
@@ -80,6 +87,8 @@ class Host:
         self.stored.append(decode_record(record))
 
     async def call(self, _address: str, _request: object, _timeout: float) -> Any:
+        if isinstance(self.reply, BraftError):
+            raise self.reply
         return self.reply
 
     async def start_raft(self, cluster_id: str, _configuration: object) -> None:
@@ -98,7 +107,7 @@ class Discovery:
         found = self.listings.pop(0)
         if isinstance(found, Exception):
             raise found
-        return found
+        return await found if isinstance(found, asyncio.Future) else found
 
 
 Scenario = Callable[[BootstrapRunner, Host, Decisions, Discovery], Awaitable[None]]
@@ -192,6 +201,73 @@ def test_a_failed_listing_is_no_empty_one_and_the_next_is_made() -> None:
             ("contacts_listed", [], ()),
         ]
         assert discovery.listings == []
+
+    run(scenario)
+
+
+def test_a_listing_that_hangs_ends_and_the_next_is_made() -> None:
+    async def scenario(
+        runner: BootstrapRunner, _host: Host, decisions: Decisions, discovery: Discovery
+    ) -> None:
+        never: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        discovery.listings = [never, ["b:1"]]
+        runner.search()
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.wait([never])
+            while not decisions.given:  # noqa: ASYNC110 - there is nothing to be woken by
+                await asyncio.sleep(0.001)
+        assert never.cancelled()
+        assert decisions.given == [("listing_failed", "TimeoutError")]
+        runner.search()
+        await turn()
+        assert decisions.given[1:] == [("contacts_listed", ["b:1"], ())]
+
+    run(scenario)
+
+
+def test_a_watch_that_breaks_is_started_again() -> None:
+    async def main() -> None:
+        given: list[Any] = []
+        enough = asyncio.Event()
+
+        class Watched:
+            rounds = 0
+
+            async def watch(self) -> AsyncIterator[list[str]]:
+                self.rounds += 1
+                yield [f"b:{self.rounds}"]
+                if self.rounds == 3:
+                    enough.set()
+                raise OSError("the watch broke")
+
+        runner = SimpleNamespace(listed=given.append, listing_failed=lambda e: given.append(str(e)))
+        timing = ClusterTiming(watch_retry_min=0.001, watch_retry_max=0.001)
+        owner = cast("Any", SimpleNamespace(_timing=timing))
+        watching = asyncio.ensure_future(
+            ClusterMembership._watch(owner, cast("Any", Watched()), cast("Any", runner))
+        )
+        async with asyncio.timeout(PATIENCE):
+            waiting = asyncio.ensure_future(enough.wait())
+            await asyncio.wait([waiting, watching], return_when=asyncio.FIRST_COMPLETED)
+        assert enough.is_set()
+        watching.cancel()
+        assert given[:4] == [["b:1"], "the watch broke", ["b:2"], "the watch broke"]
+
+    asyncio.run(main())
+
+
+def test_a_member_that_does_not_lead_names_who_does() -> None:
+    async def scenario(
+        runner: BootstrapRunner, host: Host, decisions: Decisions, _: Discovery
+    ) -> None:
+        host.reply = NotLeader("ask c", leader="c", leader_address="127.0.0.3:1")
+        decisions.follows["join_failed"] = [SendJoinRequest("127.0.0.3:1", "asked for")]
+        runner.apply([SendJoinRequest("b:1", "asked for")])
+        await turn()
+        await turn()
+        assert decisions.given == [
+            ("join_failed", address, "ask c", "127.0.0.3:1") for address in ("b:1", "127.0.0.3:1")
+        ]
 
     run(scenario)
 

@@ -6,7 +6,7 @@ by one, each in a process of its own, and runs its test there.
 
 from __future__ import annotations
 
-from tests.mutants import lanes, membership, node, requests, stores
+from tests.mutants import edges, lanes, membership, node, requests, store, stores
 from tests.mutants.planting import Edit, Mutant
 
 __all__ = ["MUTANTS", "Edit", "Mutant", "by_name"]
@@ -17,6 +17,8 @@ MUTANTS: tuple[Mutant, ...] = (
     *stores.MUTANTS,
     *lanes.MUTANTS,
     *membership.MUTANTS,
+    *store.MUTANTS,
+    *edges.MUTANTS,
 )
 
 

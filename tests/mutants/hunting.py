@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import atexit
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.mutants.planting import Mutant
+from tests.mutants.warm import WarmProcess
 
 __all__ = ["ROOT", "Outcome", "hunt"]
 
@@ -15,8 +16,13 @@ __all__ = ["ROOT", "Outcome", "hunt"]
 ROOT = Path(__file__).parents[2]
 #: Seconds after which a test counts as hanging, and so as failed.
 _HANGS = 120
+#: Seconds after which pytest itself does.
+_LOST = 3 * _HANGS
 #: What pytest returns if tests have failed.
 _FAILED = 1
+
+#: One warm process for each thread that hunts.
+_warm = threading.local()
 
 
 class Outcome(NamedTuple):
@@ -28,11 +34,20 @@ class Outcome(NamedTuple):
 
 def hunt(mutant: Mutant) -> Outcome:
     """Run the test that must find the mutant."""
-    options = ["-q", "-x", "-n0", "-p", "no:cacheprovider", f"--timeout={_HANGS}"]
-    command = [sys.executable, "-m", "tests.mutants.run", mutant.name, *options, mutant.found_by]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    if run.returncode == _FAILED:
+    # Plain assertions: pytest cannot rewrite what is imported already.
+    options = ["-q", "-x", "-n0", "--assert=plain", "-p", "no:cacheprovider"]
+    options.append(f"--timeout={_HANGS}")
+    code, output = _process().run(mutant.name, [*options, mutant.found_by], str(ROOT))
+    if code == _FAILED:
         return Outcome(True)
-    if run.returncode == 0:
+    if code == 0:
         return Outcome(False, f"NOT FOUND by {mutant.found_by}")
-    return Outcome(False, f"pytest ended with {run.returncode}: {(run.stdout + run.stderr)[-500:]}")
+    return Outcome(False, f"pytest ended with {code}: {output[-500:]}")
+
+
+def _process() -> WarmProcess:
+    found: WarmProcess | None = getattr(_warm, "process", None)
+    if found is None:
+        found = _warm.process = WarmProcess(_LOST)
+        atexit.register(found.close)
+    return found

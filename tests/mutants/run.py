@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import pytest
 
 from tests.mutants import by_name
 from tests.mutants.planting import plant
+
+__all__ = ["run"]
 
 #: Seconds for a condition that the fault may keep from ever holding.
 _PATIENCE = 15.0
@@ -24,6 +27,11 @@ class _Impatient:
         processes.PATIENCE = transport_nodes.PATIENCE = _PATIENCE
 
 
+def run(mutant: str, arguments: Sequence[str]) -> int:
+    """Plant a fault, run pytest with it, and return its exit code. Once in a process."""
+    plant(by_name(mutant).edits)
+    return int(pytest.main([*arguments], plugins=[_Impatient()]))
+
+
 if __name__ == "__main__":
-    plant(by_name(sys.argv[1]).edits)
-    sys.exit(pytest.main(sys.argv[2:], plugins=[_Impatient()]))
+    sys.exit(run(sys.argv[1], sys.argv[2:]))

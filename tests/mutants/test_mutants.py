@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.mutants import MUTANTS, Mutant, by_name
+from tests.mutants import MUTANTS, Mutant, by_name, every
 from tests.mutants.hunting import ROOT, hunt
 from tests.mutants.planting import Edit, StaleMutant, edited_source
+from tests.mutants.warm import WarmProcess
 
 
 @pytest.mark.slow
@@ -26,6 +28,47 @@ def test_mutant_is_found(mutant: Mutant) -> None:
 def test_a_mutant_is_found_in_a_process_of_its_own() -> None:
     """One for all in the quick tests."""
     assert hunt(by_name("the_last_of_a_group_is_never_reported")).found
+
+
+def test_a_fork_of_the_warm_process_runs_alone_and_the_next_one_works() -> None:
+    warm = WarmProcess(60.0)
+    try:
+        for _ in range(2):
+            code, output = warm.run("no_such_mutant", [], str(ROOT))
+            assert code == 70
+            assert "KeyError: 'no_such_mutant'" in output
+    finally:
+        warm.close()
+
+
+def test_a_warm_process_that_does_not_answer_in_time_is_replaced() -> None:
+    warm = WarmProcess(0.0)
+    try:
+        assert warm.run("no_such_mutant", [], str(ROOT)) == (70, "no answer within 0.0 s")
+    finally:
+        warm.close()
+
+
+def test_a_name_that_only_one_list_has_is_hunted_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hunted: list[str] = []
+
+    def hunter(name: str) -> Callable[[Sequence[str]], int]:
+        def hunt_there(_: Sequence[str]) -> int:
+            hunted.append(name)
+            return 0
+
+        return hunt_there
+
+    for name in ("hunt_by_tests", "hunt_by_core", "hunt_by_nodes"):
+        monkeypatch.setattr(every, name, hunter(name))
+    assert every.main(["--only", "no_pre_vote"]) == 0
+    assert every.main(["--only", "late_reads_are_not_answered"]) == 0
+    assert every.main(["--only", "membership"]) == 0
+    assert hunted == ["hunt_by_core", "hunt_by_nodes", "hunt_by_tests"]
+    assert every.main(["--only", "nothing_of_that_name"]) == 1
+    assert "no mutant of any list" in capsys.readouterr().out
 
 
 def test_every_mutant_fits_the_code() -> None:
@@ -57,15 +100,20 @@ def test_names_are_unique_and_areas_are_covered() -> None:
     assert len(set(names)) == len(names) >= 40
     assert {mutant.area for mutant in MUTANTS} == {
         "applier",
+        "discovery",
         "driver",
         "forwarding",
         "grpc",
+        "http2",
+        "leases",
         "membership",
         "serving",
         "sessions",
         "snapshots",
         "storage",
+        "store",
         "tcp",
+        "tls",
         "transport",
         "writer",
     }

@@ -85,3 +85,16 @@ def test_a_setting_of_its_own_is_the_one_that_is_named(ca: Made, tmp_path: Path)
         ServedCertificate(made.key, made.cert, prefix="http_tls")
     assert caught.value.data["setting"] == "http_tls_cert"
     assert "swapped" in caught.value.message
+
+
+def test_replaced_files_are_loaded_once(
+    ca: Made, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = issue(ca, tmp_path / "a"), issue(ca, tmp_path / "b")
+    served = ServedCertificate(first.cert, first.key)
+    put(second, first)
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            served.refresh()
+    assert sum("were replaced" in record.message for record in caplog.records) == 1
+    assert served.trouble == ""

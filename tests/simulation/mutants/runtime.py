@@ -8,15 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import count, islice
+from itertools import chain
 from typing import Any
 
 from braft_core.abc import WriteBatch
+from braft_core.cluster import member_rules
 from braft_core.errors import BraftError, NoLeader, StorageFull
 from braft_core.peer import PeerReply, ProposeReply
 from braft_core.raft import Ready, SnapshotMeta
 from braft_core.runtime import forwarding
+from braft_core.runtime.admission import CommandAdmission
 from braft_core.runtime.applier import Applier
 from braft_core.runtime.driver import Driver
 from braft_core.runtime.forwarding import Forwarder
@@ -50,11 +54,15 @@ class RuntimeMutant:
         return self.plant.__name__
 
 
-def hunt_runtime(mutant: RuntimeMutant) -> tuple[int, Outcome | None]:
-    """Run seeds until one finds the mutant; return how many were run, and the last outcome."""
+def hunt_runtime(mutant: RuntimeMutant, known: int | None = None) -> tuple[int, Outcome | None]:
+    """Run seeds until one finds the mutant; return how many were run, and the last outcome.
+
+    :param known: a seed that is run first, since it found the mutant before.
+    """
+    first = () if known is None else (known,)
     with Patch() as patch:
         mutant.plant(patch)
-        for runs, seed in enumerate(islice(count(), mutant.most_seeds), 1):
+        for runs, seed in enumerate(chain(first, range(mutant.most_seeds)), 1):
             outcome = run_seed(seed, plan=_plan(seed, mutant))
             if not outcome.ok:
                 return runs, outcome
@@ -62,9 +70,11 @@ def hunt_runtime(mutant: RuntimeMutant) -> tuple[int, Outcome | None]:
 
 
 def _plan(seed: int, mutant: RuntimeMutant) -> RuntimePlan:
-    return replace(draw_runtime_plan(seed, 6.0), **mutant.plan)
+    return replace(draw_runtime_plan(seed, 6.0), **{**_STEADY, **mutant.plan})
 
 
+#: What a plan does not change unless a mutant needs it.
+_STEADY: dict[str, Any] = {"membership": "", "spares": 0, "versions": 1}
 #: Circumstances that several need.
 _KILLS: dict[str, Any] = {
     "servers": 3,
@@ -189,6 +199,26 @@ def reads_do_not_wait_for_their_index(patch: Patch) -> None:
     patch.setattr(Applier, "_read", read)
 
 
+def reads_need_no_proof_of_leadership(patch: Patch) -> None:
+    """Serve reads of whoever believes that it leads."""
+
+    def start_read(self: Driver) -> None:
+        queries, self._queries = self._queries, []
+        self.serve(self.core.commit_index, queries)
+
+    patch.setattr(Driver, "_start_read", start_read)
+
+
+def replaced_proposals_are_forgotten(patch: Patch) -> None:
+    """Neither propose again nor answer what the next leader has replaced."""
+    patch.setattr(Driver, "_lost", lambda self, requests: None)
+
+
+def late_reads_are_not_answered(patch: Patch) -> None:
+    """Let reads wait for their index for ever."""
+    patch.setattr(Applier, "late", lambda self, now: [])
+
+
 def a_stop_forgets_the_proposals(patch: Patch) -> None:
     def refuse_nobody(self: Driver, reason: BraftError) -> None:
         self._halted = True
@@ -247,6 +277,30 @@ def an_answer_overtakes_the_state(patch: Patch) -> None:
     patch.setattr(Applier, "apply", apply)
 
 
+_ISOLATED = {
+    **_KILLS,
+    "reads": 0.4,
+    "faults": ("isolate", "clock"),
+    "between_faults": 1.0,
+    "lease_reads": False,
+    "clock_rates": (0.2, 0.5, 1.0),
+}
+
+
+def learners_are_never_promoted(patch: Patch) -> None:
+    patch.setattr(member_rules, "should_promote", lambda *_: False)
+
+
+def leaders_append_what_members_lack(patch: Patch) -> None:
+    def admit(self: CommandAdmission, _: Any, commands: list[Command]) -> Any:
+        return commands, []
+
+    patch.setattr(CommandAdmission, "admit", admit)
+
+
+#: Few calls: these wait for two minutes in vain.
+_CALM = {**_KILLS, "clients": 1, "think_time": 0.2, "network": 0.002, "disk": 0.002}
+_CALM |= {"election_timeout": 1.0, "heartbeat_interval": 0.25}
 _SNAPSHOTS = {**_KILLS, "snapshot_entries": 10, "snapshot_trailing": 1}
 
 RUNTIME_MUTANTS = (
@@ -282,6 +336,29 @@ RUNTIME_MUTANTS = (
         an_unknown_outcome_counts_as_refused, ("what was refused is not applied",), _CUTS
     ),
     RuntimeMutant(reads_do_not_wait_for_their_index, ("linearizability", "revisions grow"), _CUTS),
+    RuntimeMutant(
+        reads_need_no_proof_of_leadership, ("linearizability", "revisions grow"), _ISOLATED
+    ),
+    RuntimeMutant(
+        replaced_proposals_are_forgotten,
+        _SILENT,
+        {**_ISOLATED, "request_timeout": 5.0, "reads": 0.1},
+    ),
+    RuntimeMutant(
+        late_reads_are_not_answered,
+        _SILENT,
+        {**_KILLS, "faults": ("full_disk",), "request_timeout": 0.8, "reads": 0.4},
+    ),
+    RuntimeMutant(
+        learners_are_never_promoted,
+        ("nodes become voters again",),
+        {**_CALM, "faults": ("join",), "membership": "changes", "spares": 1},
+    ),
+    RuntimeMutant(
+        leaders_append_what_members_lack,
+        ("a node can execute what is committed",),
+        {**_KILLS, "faults": ("upgrade",), "versions": 3},
+    ),
     RuntimeMutant(a_stop_forgets_the_proposals, _SILENT, {**_KILLS, "faults": ("stop",)}),
     RuntimeMutant(retries_lose_all_but_the_first, _SILENT, _CUTS),
     RuntimeMutant(parked_requests_are_forgotten, _SILENT, _KILLS),
@@ -299,20 +376,31 @@ RUNTIME_MUTANTS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Hunt; return 0 if every mutant was found by one of its expected rules, else 1."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1, help="processes (default 1)")
     parser.add_argument("--only", default="", help="mutants whose name contains this")
     arguments = parser.parse_args(argv)
+    numbers = [n for n, each in enumerate(RUNTIME_MUTANTS) if arguments.only in each.name]
+    sys.stdout.write(f"{'mutant of whole nodes':52} seeds  found by\n")
     failed = 0
-    for mutant in RUNTIME_MUTANTS:
-        if arguments.only not in mutant.name:
-            continue
-        seeds, outcome = hunt_runtime(mutant)
-        good = outcome is not None and outcome.rule in mutant.rules
-        failed += not good
-        found = "NOT FOUND" if outcome is None else outcome.rule
-        verdict = found if good or outcome is None else f"UNEXPECTED {found}: {outcome.detail:.300}"
-        sys.stdout.write(f"{mutant.name:52} {seeds:4}  {verdict}\n")
-        sys.stdout.flush()
-    return 1 if failed else 0
+    with ExitStack() as stack:
+        hunts: Iterator[tuple[bool, str]] = map(_line, numbers)
+        if arguments.jobs > 1:
+            hunts = stack.enter_context(ProcessPoolExecutor(arguments.jobs)).map(_line, numbers)
+        for good, line in hunts:
+            failed += not good
+            sys.stdout.write(line + "\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(numbers)} mutants, {failed} not found as they should be\n")
+    return 1 if failed or not numbers else 0
+
+
+def _line(number: int) -> tuple[bool, str]:
+    mutant = RUNTIME_MUTANTS[number]
+    seeds, outcome = hunt_runtime(mutant)
+    good = outcome is not None and outcome.rule in mutant.rules
+    found = "NOT FOUND" if outcome is None else f"{outcome.rule} (seed {outcome.seed})"
+    verdict = found if good or outcome is None else f"UNEXPECTED {found}: {outcome.detail:.300}"
+    return good, f"{mutant.name:52} {seeds:5}  {verdict}"
 
 
 if __name__ == "__main__":

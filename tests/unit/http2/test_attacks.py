@@ -234,6 +234,19 @@ def test_answers_that_the_windows_hold_back_are_bounded(
     assert peer.host.unread == peer.host.buffered == 0
 
 
+def test_a_reset_stream_gives_back_what_it_held(wire: Callable[..., Any]) -> None:
+    peer = wire()
+    peer.greet((frames.SETTINGS_INITIAL_WINDOW_SIZE, 1_000))
+    peer.send(request(1, "Big"), message(1, b"5000"))
+    assert sum(len(data) for kind, _, _, data in peer.frames() if kind == frames.DATA) == 1_000
+    assert peer.host.unread == 5_005 - 1_000
+    peer.send(frames.window_update(1, 500), frames.window_update(0, 100))
+    assert sum(len(data) for kind, _, _, data in peer.frames() if kind == frames.DATA) == 500
+    peer.check()
+    peer.send(reset(1))
+    assert peer.host.unread == peer.connection.sender.unread == 0
+
+
 def test_a_peer_that_opens_no_window_is_cut_off(wire: Callable[..., Any]) -> None:
     peer = wire(Limits(max_unread=100_000))
     peer.greet((frames.SETTINGS_INITIAL_WINDOW_SIZE, 0))

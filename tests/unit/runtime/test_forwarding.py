@@ -49,6 +49,7 @@ class Peers:
         self.gate = asyncio.Event()
         self.gate.set()
         self.calls: list[PeerRequest] = []
+        self.timeouts: list[float] = []
         self.back: list[Command | Query] = []
         self.retries = RetryQueue(self.back.append, Timing().request_retry)
         self.retries.start()
@@ -63,6 +64,7 @@ class Peers:
 
     async def call(self, address: str, request: PeerRequest, timeout: float) -> PeerReply:
         self.calls.append(request)
+        self.timeouts.append(timeout)
         await self.gate.wait()
         return self.answer(request)
 
@@ -244,6 +246,20 @@ def test_a_read_whose_leader_is_gone_is_tried_again() -> None:
         Forwarder(peers, peers.call, Timing()).reads("leader", [query])
         await until(lambda: peers.back)
         assert peers.back == [query]
+
+    asyncio.run(main())
+
+
+def test_a_read_does_not_wait_long_for_one_leader() -> None:
+    """It may be asked again, and by then another node may lead."""
+
+    async def main() -> None:
+        peers = Peers(refuse(Unreachable("silent", sent=True)))
+        query = Query("kv", "get", (), 10, asyncio.get_running_loop())
+        timing = Timing(read_index_timeout=0.25)
+        Forwarder(peers, peers.call, timing).reads("leader", [query])
+        await until(lambda: peers.back)
+        assert peers.timeouts == [0.25]
 
     asyncio.run(main())
 

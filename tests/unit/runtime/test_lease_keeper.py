@@ -214,3 +214,28 @@ def test_a_keeper_whose_loop_is_closed_keeps_nothing() -> None:
     assert lease.lost.is_set()
     lease.close()
     keeper.abandon(1)
+
+
+def test_a_renewal_counts_from_when_it_was_sent() -> None:
+    """Its answer may have been under way for long, and the ttl ran meanwhile."""
+    now = [100.0]
+
+    async def run() -> None:
+        server = Server()
+        keeper = keeper_of(server)
+        lease = lease_of(keeper, 12, clock.monotonic)
+        await asyncio.sleep(0)
+        held = keeper._held[lease.id]
+        now[0] = 105.0
+        await server.reach(1)
+        now[0] = 109.0
+        settle([(server.taken[0], [12])])
+        while held.renewing:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        assert held.renew_at == 109.0
+        assert lease.valid_until == 105.0 + 12 - 1
+        await keeper.stop()
+
+    system = clock.system_clock()
+    with clock.installed(clock.Clock(lambda: now[0], system.wall_ns, system.thread_time)):
+        asyncio.run(run())

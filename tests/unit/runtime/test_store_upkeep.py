@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from braft_core import Node
+from braft_core.abc import CommandContext
 from braft_core.errors import Compacted, NoSpace
-from braft_core.runtime.store_upkeep import HistoryWindow
+from braft_core.runtime import clock
+from braft_core.runtime.store_upkeep import HistoryWindow, StoreUpkeep
 from braft_core.runtime.timing import DEFAULT_TIMING
+from braft_core.services.store import StoreService
 from braft_testing.internals import with_timing
 from braft_testing.processes import PATIENCE, wait_for
 
@@ -83,3 +89,39 @@ def test_a_node_compacts_and_configures_its_store() -> None:
             node.store.get("k", at=2)
         with pytest.raises(NoSpace):
             node.store.put("k", b"x" * 10_000)
+
+
+def test_a_node_that_leads_again_knows_no_ages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it followed, another leader may have compacted and written."""
+    now, replica = [0.0], SimpleNamespace(is_leader=True)
+    service = StoreService()
+    service.apply("put", [b"k", b"", 0, 0], CommandContext(1, 1, 1))
+    components = SimpleNamespace(
+        timing=SimpleNamespace(store_check=0.0, live_timeout=1.0),
+        settings=SimpleNamespace(store_history=(100.0, 0), store_max_bytes=service.upkeep.quota),
+        services=[service],
+    )
+    proposed: list[Any] = []
+
+    async def propose(_: StoreUpkeep, name: str, arguments: list[Any]) -> None:
+        proposed.append((name, arguments))
+
+    monkeypatch.setattr(StoreUpkeep, "_propose", propose)
+
+    async def run() -> None:
+        upkeep = StoreUpkeep(cast("Any", SimpleNamespace(components=components, replica=replica)))
+        upkeep.start()
+        for at, leads in ((0.0, True), (50.0, False), (101.0, True)):
+            now[0], replica.is_leader = at, leads
+            for _ in range(3):
+                await asyncio.sleep(0)
+        assert proposed == []
+        now[0] = 202.0
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert proposed == [("compact", [2])]
+        await upkeep.stop()
+
+    system = clock.system_clock()
+    with clock.installed(clock.Clock(lambda: now[0], system.wall_ns, system.thread_time)):
+        asyncio.run(run())

@@ -180,6 +180,16 @@ def test_a_key_has_one_lease(run: Any) -> None:
     assert [record[3:5] for record, _ in run.query("events", 5)[2]] == [(5, 0), (5, 1)]
 
 
+def test_a_lease_takes_no_key_that_came_again_without_it(run: Any) -> None:
+    run("grant", 7, 10)
+    run("put", b"a", b"x", 7)
+    run("delete", b"a")
+    run("put", b"a", b"x")
+    assert run.query("lease", 7)[2] == []
+    run("revoke", 7)
+    assert run.keys(*ALL) == [b"a"]
+
+
 def test_a_tick_ends_each_lease_in_a_revision_of_its_own(run: Any) -> None:
     run("grant", 7, 2)
     run("grant", 8, 2)

@@ -143,6 +143,14 @@ def test_the_quota_refuses_puts_and_nothing_else(run: Any) -> None:
         run("put", b"b", b"", 0, 2)
 
 
+def test_a_value_that_is_kept_counts_for_the_quota(run: Any) -> None:
+    run("configure", 1_000)
+    run("put", b"a", b"x" * 400)
+    with pytest.raises(NoSpace) as caught:
+        run("put", b"a", b"", 0, 2)
+    assert caught.value.data == {"size": 657, "added": 657, "limit": 1_000}
+
+
 def test_an_alarm_stops_puts_until_it_is_taken_back(run: Any) -> None:
     assert run("alarm", 1, 0, 1) == [[0, 1]]
     assert run("alarm", 1, 7, 2) == [[7, 2]]

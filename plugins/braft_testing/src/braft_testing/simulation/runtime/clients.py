@@ -4,25 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass, field
 from typing import Any
 
 from braft_core.errors import (
     BraftError,
+    CommandFailed,
     DeadlineExceeded,
     NotApplied,
     OutcomeUnknown,
     TooStale,
+    UnknownCommand,
+    UnknownService,
 )
 from braft_testing.simulation.history import History, Kind, Operation, Outcome
+from braft_testing.simulation.runtime.ledger import Planned
 from braft_testing.simulation.runtime.node import Life, SimulatedNode
 from braft_testing.simulation.runtime.plan import RuntimePlan
+from braft_testing.simulation.runtime.scheduler import Process
 from braft_testing.simulation.trace import Trace
 
 __all__ = ["Clients", "Note"]
 
 _MAP = "registers"
+#: How each version of the program notes a token: the service and its command.
+_FORMS = {1: ("ledger", "note"), 2: ("ledger", "record"), 3: ("journal", "note")}
+#: Of these a caller knows that nothing has changed. Older versions lack commands and services.
+_REFUSALS = (NotApplied, TooStale, DeadlineExceeded, UnknownCommand, UnknownService)
 #: Seconds after its deadline within which a call must be answered.
 _LATE = 1.0
 
@@ -36,6 +46,8 @@ class Note:
     invoked: float
     #: "note", "tokens" or "stale".
     kind: str = "note"
+    #: The most seconds by which a stale read may be old, ``None`` if it may be older.
+    bound: float | None = None
     returned: float = float("inf")
     outcome: Outcome = Outcome.UNKNOWN
     #: The answer: the number of tokens, or the tokens.
@@ -100,9 +112,22 @@ class Clients:
     # -- the ledger --------------------------------------------------------------------------
 
     async def ledger(
-        self, rng: random.Random, name: str, life: Life, account: str, *, reads: bool
+        self,
+        rng: random.Random,
+        name: str,
+        life: Life,
+        account: str,
+        *,
+        reads: bool,
+        version: int = 0,
     ) -> Note:
-        """Append to an account, or read it."""
+        """Append to an account, or read it.
+
+        :param version: of the program that this needs; 0: any of the run.
+        """
+        version = version or (rng.randint(1, self._plan.versions) if self._plan.versions > 1 else 1)
+        service, command = _FORMS[version]
+        account += "" if service == "ledger" else "j"
         token = len(self.notes) + 1
         stale = reads and rng.random() < 0.3
         kind = ("stale" if stale else "tokens") if reads else "note"
@@ -110,9 +135,14 @@ class Clients:
         self.notes.append(note)
         if reads:
             consistency: Any = "stale" if stale else rng.choice(("linearizable", "lease"))
-            call = life.aquery("ledger", "tokens", account, consistency=consistency)
+            bound = rng.choice((None, 0.5, 2.0)) if stale else None
+            if bound is not None:  # by a clock that may be slow
+                note.bound = bound / min(self._plan.clock_rates)
+            call = life.aquery(
+                service, "tokens", account, consistency=consistency, max_staleness=bound
+            )
         else:
-            call = life.aexecute("ledger", "note", account, token)
+            call = life.aexecute(service, command, account, token)
         outcome, answer = await self._answer(rng, life, f"{name} {kind} {account} {token}", call)
         note.outcome, note.returned = outcome, self._loop.time()
         if outcome is Outcome.OK and reads:
@@ -155,7 +185,7 @@ class Clients:
         number = self._numbers
         self.open[number] = (life, what)
         invoked = self._loop.time()
-        task = self._loop.create_task(call)
+        task = self._loop.create_task(_inside(life.process, call))
         gone: asyncio.Future[None] = self._loop.create_future()
         life.process.on_end[number] = lambda: None if gone.done() else gone.set_result(None)
         if rng.random() < self._plan.cancelled:
@@ -177,7 +207,8 @@ class Clients:
     def _check_time(self, life: Life, what: str, invoked: float) -> None:
         """Note an answer that came late, unless a part of the node stood still meanwhile."""
         took = self._loop.time() - invoked
-        if took > self._plan.request_timeout + _LATE and life.process.still_until < invoked:
+        limit = self._plan.request_timeout / life.process.clock.slowest + _LATE
+        if took > limit and life.process.still_until < invoked:
             self.late.append(f"{what} took {took:.3f} s")
 
     def _judge(self, task: asyncio.Task[Any], what: str) -> tuple[Outcome, Any]:
@@ -187,10 +218,28 @@ class Clients:
         error = task.exception()
         if error is None:
             return Outcome.OK, task.result()
-        if isinstance(error, (NotApplied, TooStale, DeadlineExceeded)):
+        if isinstance(error, _REFUSALS):
+            return Outcome.FAILED, error
+        if isinstance(error, CommandFailed) and error.data.get("type") == Planned.__name__:
             return Outcome.FAILED, error
         if isinstance(error, OutcomeUnknown):
             return Outcome.UNKNOWN, error
         if not isinstance(error, BraftError) or not error.data.get("maybe_applied"):
             self.wrong.append(f"{what}: {error!r}")
         return Outcome.UNKNOWN, error
+
+
+@types.coroutine
+def _inside(process: Process, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Run a coroutine as code of the process that it calls: it reads the clocks of that machine."""
+    step, value = work.send, None
+    while True:
+        try:
+            with process.scheduler.inside(process):
+                awaited = step(value)
+        except StopIteration as end:
+            return end.value
+        try:
+            step, value = work.send, (yield awaited)
+        except BaseException as error:  # noqa: BLE001 - a cancellation, too
+            step, value = work.throw, error

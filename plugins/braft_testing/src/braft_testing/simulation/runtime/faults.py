@@ -9,7 +9,9 @@ from collections.abc import Callable
 
 from braft_core.errors import BraftError, StorageError
 from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.runtime.forgery import call_with_forgery, send_forgery
 from braft_testing.simulation.runtime.node import Life, SimulatedNode, Surroundings
+from braft_testing.simulation.runtime.operators import Operators
 from braft_testing.simulation.runtime.plan import RuntimePlan
 from braft_testing.simulation.runtime.scheduler import Killed
 from braft_testing.simulation.trace import Trace
@@ -31,13 +33,14 @@ class Adversary:
         trace: Trace,
         slow: dict[str, float],
         waiting: Callable[[Life], list[str]],
+        operators: Operators,
     ) -> None:
         self._plan, self._rng, self._around = plan, rng, around
         self._nodes, self._trace, self._slow = nodes, trace, slow
-        self._waiting = waiting
+        self._waiting, self._operators = waiting, operators
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._order = 0
-        self._calm = False
+        self._calm = self._healing = False
         self.counts: Counter[str] = Counter()
 
     # -- the main thread ---------------------------------------------------------------------
@@ -62,7 +65,20 @@ class Adversary:
             raise broken
         while self._agenda and self._agenda[0][0] <= scheduler.now:
             heapq.heappop(self._agenda)[2]()
+        self._check_versions()
         self._restart_failed()
+        if self._plan.membership == "replace":
+            self._operators.remove_lost()
+
+    def _check_versions(self) -> None:
+        """Check that nobody has used what a member lacks."""
+        configuration = self._operators.configuration()
+        for node in self._nodes:
+            if node.life is None or node.put_back or (stop := node.server.applier.stopped) is None:
+                continue
+            if configuration is not None and configuration.get(node.server_id) is not None:
+                rule = "a node can execute what is committed"
+                raise InvariantBroken(rule, f"{node.name}: {stop.message}")
 
     def _later(self, delay: float, action: Callable[[], None]) -> None:
         self._order += 1
@@ -80,6 +96,10 @@ class Adversary:
     def start(self, node: SimulatedNode) -> None:
         """Start a node, if it is down; try again later if its disk does not allow it."""
         if node.life is not None:
+            return
+        formed = any(other.life and other.server.replica for other in self._nodes)
+        if not node.lives and node.number >= self._plan.servers and not (formed or self._healing):
+            self._later(_RESTART, lambda: self.start(node))
             return
         self._trace.add(f"start {node.name}")
         try:
@@ -99,12 +119,16 @@ class Adversary:
             node.stop(self._waiting, calm=self._calm)
         except Killed:
             self._trace.add(f"{node.name} was killed while it stopped")
+        if node.ephemeral:
+            node.renew()
 
     def kill(self, node: SimulatedNode) -> None:
         """Kill a node's process."""
         if node.life is not None:
             self._trace.add(f"kill {node.name}")
             node.kill(self._rng)
+            if node.ephemeral:
+                node.renew()
 
     def calm(self) -> None:
         """Expect of each stop from now on that it leaves nothing."""
@@ -112,7 +136,7 @@ class Adversary:
 
     def heal(self, seconds: float) -> None:
         """End all faults, start all nodes, and let time pass."""
-        around = self._around
+        around, self._healing = self._around, True
         self._agenda.clear()
         around.network.heal()
         around.network.loss = 0.0
@@ -120,11 +144,20 @@ class Adversary:
         self._slow.clear()
         for node in self._nodes:
             node.disk.full = node.disk.broken = False
+            node.clock.run_at(1.0)
         end = around.scheduler.now + seconds
         for node in self._nodes:
             self.start(node)
         while around.scheduler.now < end:
             self._work(end)
+
+    def upgrade_all(self) -> None:
+        """Let all nodes run the newest version, one after the other."""
+        for node in self._nodes:
+            if node.version != self._plan.versions:
+                self.stop(node)
+                node.version, node.put_back = self._plan.versions, False
+                self.heal(0.5)
 
     # -- faults ------------------------------------------------------------------------------
 
@@ -144,6 +177,8 @@ class Adversary:
         count = self._rng.randint(1, len(self._nodes)) if several else 1
         victims = self._rng.sample(self._nodes, count)
         for node in victims:
+            if node.ephemeral and not self._operators.may_lose(node):
+                continue
             self.kill(node)
             self._later(self._rng.expovariate(1.0), lambda node=node: self.start(node))  # type: ignore[misc]
 
@@ -174,6 +209,24 @@ class Adversary:
                 network.block(one.address, other.address)
         self._later(self._rng.uniform(0.3, 6.0), network.heal)
 
+    def _isolate(self) -> None:
+        """Cut the leader off, in silence. Clients on its side go on to call it."""
+        network = self._around.network
+        leaders = [node for node in self._nodes if node.life and node.server.is_leader]
+        for leader in leaders:
+            for node in self._nodes:
+                if node is not leader:
+                    network.block(leader.address, node.address)
+        self._later(self._rng.uniform(0.5, 6.0), network.heal)
+
+    def _clock(self) -> None:
+        """Let a clock go wrong: its rate, and the wall clock by a step."""
+        node, rng = self._any(), self._rng
+        node.clock.run_at(rng.choice(self._plan.clock_rates))
+        if rng.random() < 0.5:
+            node.clock.wall_offset = rng.choice((-4000.0, -2.0, 0.0, 2.0, 4000.0))
+        self._later(rng.uniform(1.0, 8.0), lambda: node.clock.run_at(1.0))
+
     def _one_way(self) -> None:
         one, other = self._pair()
         network = self._around.network
@@ -199,12 +252,18 @@ class Adversary:
         self._any().disk.broken = True
 
     def _slow_disk(self) -> None:
-        name = self._any().name
-        self._slow[name] = self._rng.choice((0.05, 0.3, 1.0))
-        self._later(self._rng.uniform(0.5, 4.0), lambda: self._hurry(name))
+        self._slow_down(f"{self._any().name} writer")
 
-    def _hurry(self, name: str) -> None:
-        self._slow.pop(name, None)
+    def _slow_service(self) -> None:
+        """Let a service take long for what it applies and answers."""
+        self._slow_down(f"{self._any().name} applier")
+
+    def _slow_down(self, lane: str) -> None:
+        self._slow[lane] = self._rng.choice((0.05, 0.3, 1.0))
+        self._later(self._rng.uniform(0.5, 4.0), lambda: self._hurry(lane))
+
+    def _hurry(self, lane: str) -> None:
+        self._slow.pop(lane, None)
 
     def _still(self) -> None:
         """Let one thread of a node stand still."""
@@ -230,6 +289,62 @@ class Adversary:
         node = self._any()
         if node.life is not None and node.server.is_leader:
             node.life.platform.loops[0].submit(_quietly(node.server.admin.transfer("", 1.0)))
+
+    # -- membership and versions -------------------------------------------------------------
+
+    def _join(self) -> None:
+        """Start a node that was never there."""
+        new = [node for node in self._nodes if not node.lives]
+        if new:
+            self.start(new[0])
+
+    def _remove(self) -> None:
+        self._operators.random_change("remove_server")
+
+    def _demote(self) -> None:
+        self._operators.random_change("demote_voter")
+
+    def _promote(self) -> None:
+        self._operators.random_change("promote")
+
+    def _replace(self) -> None:
+        """Lose the data of a node: one with another id takes its place."""
+        node = self._any()
+        if node.life is not None and self._operators.may_lose(node):
+            self.kill(node)
+            node.renew()
+            self._later(self._rng.expovariate(1.0), lambda: self.start(node))
+
+    def _away(self) -> None:
+        """Let a node be away for so long that it may count as dead."""
+        node, away = self._any(), self._plan.dead_after * self._rng.uniform(0.5, 4.0)
+        if node.life is not None:
+            self.kill(node)
+            self._later(away, lambda: self.start(node))
+
+    def _upgrade(self) -> None:
+        """Restart a node with the next version of the program, or with the one before."""
+        node = self._any()
+        back = self._rng.random() < 0.25
+        version = max(1, node.version - 1) if back else min(self._plan.versions, node.version + 1)
+        if node.life is not None and version != node.version:
+            self.stop(node)
+            node.put_back = version < node.version
+            node.version = version
+            self._trace.add(f"{node.name} gets version {version}")
+            self._later(self._rng.expovariate(1 / 0.5), lambda: self.start(node))
+
+    # -- forgeries ---------------------------------------------------------------------------
+
+    def _forgery(self) -> None:
+        node, known = self._any(), [node.server_id for node in self._nodes]
+        for _ in range(self._rng.randint(1, 5)):
+            send_forgery(node, known, self._rng, self._trace)
+
+    def _forged_call(self) -> None:
+        node = self._any()
+        for _ in range(self._rng.randint(1, 5)):
+            call_with_forgery(node, self._rng, self._trace)
 
     def _snapshot(self) -> None:
         node = self._any()

@@ -79,6 +79,7 @@ def _check_reads(notes: Sequence[Note], held: Sequence[int]) -> None:
         if any(written[token].invoked > read.returned for token in read.seen):
             raise InvariantBroken("a read shows nothing of the future", f"{read}")
         if read.kind == "stale":
+            _check_bound(read, [written[token] for token in held[count:]])
             continue
         for token in held[count:]:
             note = written[token]
@@ -89,6 +90,17 @@ def _check_reads(notes: Sequence[Note], held: Sequence[int]) -> None:
             earlier = other.kind == "tokens" and other.outcome is Outcome.OK
             if earlier and other.returned < read.invoked and len(other.seen) > seen:
                 raise InvariantBroken("linearizability", f"{read}\ndid not see what\n{other} saw")
+
+
+def _check_bound(read: Note, missing: Sequence[Note]) -> None:
+    """Check that a stale read has everything that was acknowledged longer ago than its bound."""
+    for note in missing:
+        if (
+            read.bound is not None
+            and note.outcome is Outcome.OK
+            and note.returned < read.invoked - read.bound
+        ):
+            raise InvariantBroken("a stale read keeps its bound", f"{read}\ndid not see\n{note}")
 
 
 def check_registers(history: History) -> bool:

@@ -28,9 +28,10 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import recover_store
+from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory, VirtualDiscovery
 from braft_testing.simulation.runtime.disk import PowerCut, VirtualDisk, VirtualStorage
-from braft_testing.simulation.runtime.ledger import Ledger
+from braft_testing.simulation.runtime.ledger import services_of
 from braft_testing.simulation.runtime.network import VirtualNetwork
 from braft_testing.simulation.runtime.observed import DurabilityJudge, ObservedTransport
 from braft_testing.simulation.runtime.platform import VirtualPlatform
@@ -86,10 +87,14 @@ class SimulatedNode:
         self.name = f"n{number}"
         self.address = address_of(number)
         self.rng = random.Random(f"{around.seed}/{self.name}")  # noqa: S311 - reproducible
-        self.server_id = encode_server_id(
-            RaftID(new_ksuid(self.rng.randbytes, 1_750_000_000), self.name, self._ip, "")
-        )
-        self.disk = VirtualDisk()
+        #: The version of the program that it runs.
+        self.version = 1
+        #: Whether it runs an older version than before.
+        self.put_back = False
+        #: Whether it keeps nothing when it stops.
+        self.ephemeral = False
+        self.renew()
+        self.clock = MachineClock(lambda: around.scheduler.now)
         self.lives = 0
         #: The present life, ``None`` while it is down.
         self.life: Life | None = None
@@ -104,6 +109,13 @@ class SimulatedNode:
     def _ip(self) -> str:
         return self.address.rpartition(":")[0]
 
+    def renew(self) -> None:
+        """Let an empty disk take the place of what it had; with that it has another id."""
+        self.server_id = encode_server_id(
+            RaftID(new_ksuid(self.rng.randbytes, 1_750_000_000), self.name, self._ip, "")
+        )
+        self.disk = VirtualDisk()
+
     # -- start and stop ----------------------------------------------------------------------
 
     def start(self) -> None:
@@ -114,18 +126,19 @@ class SimulatedNode:
         self.lives += 1
         around = self._around
         name = f"{self.name}.{self.lives}"
-        process = Process(name, around.scheduler, partial(around.latency, name))
+        process = Process(name, around.scheduler, partial(around.latency, name), self.clock)
         rng = random.Random(f"{around.seed}/{process.name}")  # noqa: S311 - reproducible
         platform = VirtualPlatform(process, rng)
         self.platforms.append(platform)
-        life = self.life = Life(process, platform, self._components(platform))
-        try:
-            life.threads.start()
-        except BraftError:
-            self._collect(life)
-            self.life = None
-            self.disk.power_off()
-            raise
+        with around.scheduler.inside(process):
+            life = self.life = Life(process, platform, self._components(platform))
+            try:
+                life.threads.start()
+            except BraftError:
+                self._collect(life)
+                self.life = None
+                self.disk.power_off()
+                raise
 
     def stop(self, waiting: Callable[[Life], list[str]], *, calm: bool) -> None:
         """Stop the process in order.
@@ -140,7 +153,8 @@ class SimulatedNode:
             return
         self.stopping = True
         try:
-            life.threads.stop()
+            with life.process.scheduler.inside(life.process):
+                life.threads.stop()
             # Callers on other loops learn of their answers in their next turn.
             life.process.wait(lambda: not waiting(life), _LAST_ANSWERS)
         finally:
@@ -177,7 +191,10 @@ class SimulatedNode:
         if writer is not None and rng.random() < 0.5:
             self.disk.fuse = rng.choice((1, 1, 2, 3))
             # Nobody is there to see an error.
-            with contextlib.suppress(PowerCut, Exception):
+            with (
+                contextlib.suppress(PowerCut, Exception),
+                life.process.scheduler.inside(life.process),
+            ):
                 writer.finish_after_death()
         self.disk.power_off()
 
@@ -198,7 +215,7 @@ class SimulatedNode:
             raise
         serializer, plugins = MsgpackSerializer(), Plugins()
         members, cluster = MembersService(), ClusterService()
-        services = (KVService(), Ledger())
+        services = (KVService(), *services_of(self.version))
         machine = StateMachine([*services, members, cluster], {serializer.tag: serializer})
         tokens = TokenSource(settings)
         ports = Ports(_PORT, _PORT + 1, 0)
@@ -238,7 +255,7 @@ class SimulatedNode:
             machine=machine,
             serializer=serializer,
             expect=around.expect,
-            ephemeral=False,
+            ephemeral=self.ephemeral,
             platform=platform,
         )
 

@@ -6,7 +6,17 @@ from math import inf
 from typing import ClassVar, cast
 
 from braft_core.abc import TransportHandler, TransportOptions
-from braft_core.raft.messages import AppendEntries, InstallSnapshot, Message, Request, Response
+from braft_core.errors import BraftError, ProtocolViolation
+from braft_core.raft.limits import MAX_TERM_STEP
+from braft_core.raft.messages import (
+    AppendEntries,
+    InstallSnapshot,
+    Message,
+    Request,
+    RequestPreVote,
+    RequestVote,
+    Response,
+)
 from braft_core.raft.types import HardState
 from braft_core.transport.memory import MemoryTransport
 from braft_testing.simulation.disk import LogImage
@@ -14,7 +24,10 @@ from braft_testing.simulation.durability_invariants import DurabilityInvariants
 from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.runtime.disk import VirtualDisk
 
-__all__ = ["DurabilityJudge", "ObservedTransport"]
+__all__ = ["DurabilityJudge", "Forgery", "ObservedTransport"]
+
+
+_REQUESTS = (AppendEntries, RequestVote, RequestPreVote)
 
 
 class DurabilityJudge:
@@ -69,6 +82,10 @@ class _Image:
         return entries[position].term if 0 <= position < len(entries) else -1
 
 
+class Forgery:
+    """The way back of a forged request. It leads nowhere."""
+
+
 class ObservedTransport(MemoryTransport):
     """A memory transport whose messages are judged."""
 
@@ -94,4 +111,16 @@ class ObservedTransport(MemoryTransport):
     def reply(self, message: Response) -> None:
         """See the base class."""
         self._judge.check(self._disk, message, self._asked.pop(message.context, None))
-        super().reply(message)
+        if not isinstance(message.context, Forgery):
+            super().reply(message)
+
+    def refuse(self, message: Message, error: BraftError) -> None:
+        """See the base class. What a real server sends breaks no rule."""
+        if isinstance(message.context, Forgery):
+            return
+        highest = self._disk.hard_state.term + MAX_TERM_STEP
+        real = isinstance(message, _REQUESTS) and message.term <= highest
+        if real and isinstance(error, ProtocolViolation):
+            rule = "messages of real servers are never rejected"
+            self._judge.broken.append(InvariantBroken(rule, str(error)))
+        super().refuse(message, error)

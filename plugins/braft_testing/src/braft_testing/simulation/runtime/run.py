@@ -20,11 +20,14 @@ from braft_testing.simulation.errors import InvariantBroken
 from braft_testing.simulation.history import Outcome as Answered
 from braft_testing.simulation.runtime import judges
 from braft_testing.simulation.runtime.clients import Clients
+from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory
 from braft_testing.simulation.runtime.faults import Adversary
+from braft_testing.simulation.runtime.ledger import Ledger, Planned
 from braft_testing.simulation.runtime.network import VirtualNetwork
 from braft_testing.simulation.runtime.node import Life, SimulatedNode, Surroundings, address_of
 from braft_testing.simulation.runtime.observed import DurabilityJudge
+from braft_testing.simulation.runtime.operators import Operators
 from braft_testing.simulation.runtime.plan import RuntimePlan, draw_runtime_plan
 from braft_testing.simulation.runtime.scheduler import Process, Scheduler
 from braft_testing.simulation.runtime.virtual_loop import VirtualLoop
@@ -39,7 +42,7 @@ _RECOVERY = 60.0
 _IN_FLIGHT = 5.0
 #: So often a coroutine may await something while it is closed.
 _MOST_AWAITS = 50
-_START, _EPOCH_NS = 1000.0, 1_750_000_000_000_000_000
+_START = 1000.0
 
 
 @dataclass(slots=True)
@@ -109,20 +112,25 @@ class _World:
         self._logged: list[str] = []
         #: Random numbers of delays, drawn most often.
         self._delays = random.Random(f"runtime delays {seed}")  # noqa: S311 - reproducible
+        count = plan.servers + plan.spares
         around = self._around = Surroundings(
             str(seed),
             self._scheduler,
             VirtualNetwork(self._scheduler, self._delays, self._travel),
-            Directory(self._rng, [address_of(number) for number in range(plan.servers)]),
+            Directory(self._rng, [address_of(number) for number in range(count)]),
             _settings(plan),
             Timing(),
             plan.servers,
             self._takes,
             DurabilityJudge(),
         )
-        self._nodes = [SimulatedNode(number, around) for number in range(plan.servers)]
+        nodes = self._nodes = [SimulatedNode(number, around) for number in range(count)]
+        if plan.membership == "replace":  # one at most: its data may be lost at any time
+            for node in nodes[plan.servers : plan.servers + 1]:
+                node.ephemeral = True
+        operators = self._operators = Operators(self._rng, around, nodes, self._trace)
         self._adversary = Adversary(
-            plan, self._rng, around, self._nodes, self._trace, self._slow, self._waiting
+            plan, self._rng, around, nodes, self._trace, self._slow, self._waiting, operators
         )
         process = Process("clients", self._scheduler, lambda kind: self._takes("clients", kind))
         loop = self._loop = VirtualLoop(process, "clients")  # type: ignore[abstract]  # as in platform
@@ -144,10 +152,10 @@ class _World:
         draw = self._delays.random()
         if kind == "turn":
             return 1e-6 + 5e-5 * draw
+        extra = self._slow.get(f"{process.partition('.')[0]} {kind}", 0.0) * draw
         if kind == "writer":
-            name = process.partition(".")[0]
-            return (0.2 + 2 * draw) * self._plan.disk + self._slow.get(name, 0.0) * draw
-        return (1e-6 + 5e-4 * draw) if draw < 0.95 else 0.02 * self._delays.random()
+            return (0.2 + 2 * draw) * self._plan.disk + extra
+        return extra + ((1e-6 + 5e-4 * draw) if draw < 0.95 else 0.02 * self._delays.random())
 
     def _waiting(self, life: Life) -> list[str]:
         return [what for called, what in self._clients.open.values() if called is life]
@@ -163,10 +171,13 @@ class _World:
         """
         scheduler, logger = self._scheduler, logging.getLogger("braft_core")
         handler = _LogToTrace(self._trace, self._logged)
+        right = MachineClock(lambda: scheduler.now)
+
+        def machine() -> MachineClock:
+            return right if scheduler.process is None else scheduler.process.clock
+
         readings = clock.Clock(
-            lambda: scheduler.now,
-            lambda: _EPOCH_NS + int(scheduler.now * 1e9),
-            lambda: 0.0,
+            lambda: machine().monotonic(), lambda: machine().wall_ns(), lambda: 0.0
         )
         before = logger.level, logger.propagate
         logger.addHandler(handler)
@@ -188,12 +199,14 @@ class _World:
     def run(self) -> None:
         """Run it. :raises InvariantBroken: a rule was broken."""
         self._loop.begin()
-        for node in self._nodes:
+        for node in self._nodes[: self._plan.servers]:
             self._adversary.start(node)
         self._loop.call_soon(self._clients.start)
         self._adversary.run(self._plan.chaos)
         self._trace.add("the faults end")
         self._adversary.heal(1.0)
+        self._adversary.upgrade_all()
+        self._await_members()
         self._await_service()
         self._clients.stop()
         self._await_rest()
@@ -204,6 +217,14 @@ class _World:
         for node in self._nodes:
             self._adversary.stop(node)
         self._check_failures()
+
+    def _await_members(self) -> None:
+        """Wait until all nodes vote. :raises InvariantBroken: they do not in time."""
+        deadline = self._scheduler.now + 2 * _RECOVERY
+        while missing := self._operators.restore():
+            if self._scheduler.now > deadline:
+                raise InvariantBroken("nodes become voters again", missing)
+            self._adversary.heal(0.5)
 
     def _await_service(self) -> None:
         """Write through every node. :raises InvariantBroken: one does not serve in time."""
@@ -222,7 +243,9 @@ class _World:
         life = node.life
         if life is None:
             return Answered.FAILED
-        work = self._clients.ledger(self._rng, "final", life, "final", reads=False)
+        work = self._clients.ledger(
+            self._rng, "final", life, "final", reads=False, version=self._plan.versions
+        )
         task = asyncio.run_coroutine_threadsafe(work, self._loop)
         self._scheduler.run_until(task.done, self._scheduler.now + _RECOVERY)
         return task.result().outcome if task.done() else Answered.UNKNOWN
@@ -231,6 +254,7 @@ class _World:
         """Wait until every call is answered, and all nodes have applied the same."""
         self._scheduler.run_for(self._plan.request_timeout + 3.0)
         judges.check_calls(what for life, what in self._clients.open.values() if life.process.alive)
+        judges.check_calls(self._operators.waiting())
         equal = self._scheduler.run_until(
             lambda: len({node.applied for node in self._nodes}) == 1,
             self._scheduler.now + _RECOVERY,
@@ -248,8 +272,7 @@ class _World:
     def _judge(self) -> None:
         judges.check_states(self._nodes)
         for node in self._nodes:
-            accounts = node.server.components.machine._services["ledger"].dump()
-            judges.check_ledger(self._clients.notes, accounts)
+            judges.check_ledger(self._clients.notes, _accounts(node))
         self._undecided |= not judges.check_registers(self._clients.history)
         if self._clients.wrong:
             raise InvariantBroken("answers are of the error tree", self._clients.wrong[0])
@@ -262,13 +285,15 @@ class _World:
         for node in self._nodes:
             self._adversary.stop(node)
         self._adversary.heal(1.0)
+        self._await_members()
         self._await_service()
         self._await_rest()
 
     def _check_failures(self) -> None:
         for broken in self._around.judge.broken:
             raise broken
-        failures = [*self._logged, *(what for node in self._nodes for what in node.failures)]
+        failures = [*self._logged, *self._operators.failures()]
+        failures += [what for node in self._nodes for what in node.failures]
         for node in self._nodes:
             if node.life is not None:
                 failures.extend(node.life.process.failures)
@@ -311,7 +336,10 @@ def _settings(plan: RuntimePlan) -> Settings:
         "http": False,
         "data_dir": ":memory:",
         "sleep": (0.0, 0.1),
-        "autopilot": "off",
+        "autopilot": "on" if plan.membership == "autopilot" else "off",
+        "dead_after": plan.dead_after,
+        "leader_steady": plan.dead_after / 2,
+        "removal_window": plan.removal_window,
         "request_timeout": plan.request_timeout,
         "election_timeout": plan.election_timeout,
         "heartbeat_interval": plan.heartbeat_interval,
@@ -333,8 +361,17 @@ class _LogToTrace(logging.Handler):
         text = record.getMessage()
         self._trace.add(f"log {record.levelname} {text}")
         error = record.exc_info[1] if record.exc_info else None
-        if error is not None and not isinstance(error, BraftError):
+        if error is not None and not isinstance(error, (BraftError, Planned)):
             self._failures.append(f"{text}: {error!r}")
+
+
+def _accounts(node: SimulatedNode) -> dict[str, list[int]]:
+    """Return all accounts of a node, of all its services."""
+    found: dict[str, list[int]] = {}
+    for service in node.server.components.machine._services.values():
+        if isinstance(service, Ledger):
+            found.update(service.dump())
+    return found
 
 
 def _loops(nodes: list[SimulatedNode], clients: VirtualLoop) -> Iterator[VirtualLoop]:

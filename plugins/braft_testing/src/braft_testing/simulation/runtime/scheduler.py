@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from braft_testing.simulation.errors import InvariantBroken
+from braft_testing.simulation.runtime.clocks import MachineClock
 
 __all__ = ["Killed", "Lane", "Process", "Scheduler"]
 
@@ -29,6 +31,17 @@ class Scheduler:
         self._most_steps = most_steps
         self._heap: list[tuple[float, int, Action]] = []
         self._order = 0
+        #: Whose code runs: the clocks of its machine are read.
+        self.process: Process | None = None
+
+    @contextmanager
+    def inside(self, process: Process) -> Iterator[None]:
+        """Run the code of a process in this block."""
+        before, self.process = self.process, process
+        try:
+            yield
+        finally:
+            self.process = before
 
     def at(self, when: float, action: Action) -> None:
         """Run ``action`` at a time, after what was planned for the same time before."""
@@ -69,10 +82,18 @@ class Process:
     """One life of a node's process: what ends when it is killed.
 
     :param latency: draws how long a step of a lane takes, seconds.
+    :param clock: that of its machine; default: one that is right.
     """
 
-    def __init__(self, name: str, scheduler: Scheduler, latency: Callable[[str], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        scheduler: Scheduler,
+        latency: Callable[[str], float],
+        clock: MachineClock | None = None,
+    ) -> None:
         self.name, self.scheduler, self.latency = name, scheduler, latency
+        self.clock = clock or MachineClock(lambda: scheduler.now)
         self.alive = True
         self.lanes: dict[str, Lane] = {}
         #: Called at its end, by any key.
@@ -135,6 +156,10 @@ class Lane:
             if self._still_until > scheduler.now:
                 scheduler.at(self._still_until, go)
                 return
-            action()
+            before, scheduler.process = scheduler.process, self.process
+            try:
+                action()
+            finally:
+                scheduler.process = before
 
         scheduler.after(delay, go)

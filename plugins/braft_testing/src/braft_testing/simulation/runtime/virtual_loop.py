@@ -16,6 +16,8 @@ from braft_testing.simulation.runtime.scheduler import Process
 __all__ = ["VirtualLoop"]
 
 _T = TypeVar("_T")
+#: Timers are due at most so much too early, seconds.
+_RESOLUTION = 1e-6
 
 
 class _Task(asyncio.Task[Any]):
@@ -38,6 +40,14 @@ class _Future(asyncio.Future[Any]):
         return self.number
 
 
+class _Timer(asyncio.TimerHandle):
+    """A timer that is equal to no other: those of asyncio are compared by time and callback."""
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
 class VirtualLoop(asyncio.AbstractEventLoop):
     """One turn runs every handle that is ready, as asyncio's loop does.
 
@@ -52,6 +62,9 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._ready: deque[asyncio.Handle] = deque()
         self._running = self._planned = self._closed = False
         self._numbers = 0
+        #: The timers that are neither due nor cancelled. They follow the clock of the machine.
+        self._timers: dict[_Timer, None] = {}
+        process.clock.on_change.append(self._plan_timers)
         #: When the last job of an executor will be over.
         self._busy_until: dict[Executor, float] = {}
 
@@ -80,8 +93,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return False
 
     def time(self) -> float:
-        """Return the virtual time."""
-        return self._scheduler.now
+        """Return the time by the clock of the machine."""
+        return self.process.clock.monotonic()
 
     # -- handles -----------------------------------------------------------------------------
 
@@ -102,7 +115,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """See asyncio."""
-        return self.call_at(self._scheduler.now + delay, callback, *args, context=context)
+        return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
@@ -110,17 +123,32 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         """See asyncio."""
         if self.is_closed():
             raise RuntimeError("Event loop is closed")
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        self._scheduler.at(when, partial(self._due, handle))
+        handle = _Timer(when, callback, args, self, context)
+        self._timers[handle] = None
+        self._plan(handle)
         return handle
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """Do nothing: the handle stays in the schedule, and is skipped. asyncio calls this."""
+    def _plan(self, handle: _Timer) -> None:
+        when = self.process.clock.true_time(handle.when())
+        self._scheduler.at(when, partial(self._due, handle))
 
-    def _due(self, handle: asyncio.TimerHandle) -> None:
-        if not handle.cancelled() and not self.is_closed():
-            self._ready.append(handle)
-            self._wake()
+    def _plan_timers(self) -> None:
+        """Plan all timers anew: the clock goes at another rate."""
+        if not self.is_closed():
+            for handle in self._timers:
+                self._plan(handle)
+
+    def _timer_handle_cancelled(self, handle: _Timer) -> None:
+        """Forget the handle; it stays in the schedule, and is skipped. asyncio calls this."""
+        self._timers.pop(handle, None)
+
+    def _due(self, handle: _Timer) -> None:
+        early = handle.when() > self.time() + _RESOLUTION  # the clock was faster before
+        if early or handle not in self._timers or self.is_closed():
+            return
+        del self._timers[handle]
+        self._ready.append(handle)
+        self._wake()
 
     def _wake(self) -> None:
         if self._running and not self._planned:
