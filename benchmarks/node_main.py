@@ -58,10 +58,14 @@ class Handlers:
         return {"ready": ready, "leader": leader.address if (leader := self._node.leader) else ""}
 
     def threads(self) -> dict[str, str]:
-        """Return the names of Python's threads by native thread id."""
+        """Return the names of Python's threads by native thread id.
+
+        A thread that is being started has none yet, and has spent no processor time.
+        """
         return {
             str(thread.native_id): re.sub(r"\d+", "*", thread.name)
             for thread in threading.enumerate()
+            if thread.native_id is not None
         }
 
     def url(self) -> str:

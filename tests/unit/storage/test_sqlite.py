@@ -137,6 +137,40 @@ def test_a_started_program_does_not_keep_the_lock(tmp_path: Path) -> None:
     heir.communicate(b"\n")
 
 
+def test_a_forked_child_that_ends_leaves_the_files_of_its_parent_alone(tmp_path: Path) -> None:
+    """It closes its copy of the connection.
+
+    With a lock that SQLite remembers in memory (``locking_mode=EXCLUSIVE``), that would delete the
+    write-ahead log to which the parent writes.
+    """
+    script = """
+import os, sys
+from pathlib import Path
+from braft_core.abc import StorageOptions, WriteBatch
+from braft_core.raft.types import Entry
+from braft_core.storage.sqlite import SQLiteStorage
+make = lambda: SQLiteStorage(StorageOptions(data_dir=Path(sys.argv[1])))
+store = make()
+store.open()
+store.write([WriteBatch(entries=[Entry(1, 1, 0, b"before")])])
+child = os.fork()
+if child == 0:
+    sys.exit()
+print("child:", os.waitpid(child, 0)[1])
+store.write([WriteBatch(entries=[Entry(2, 1, 0, b"after")])])
+store.close()
+print("parent:", [entry.data for entry in make().open().entries])
+"""
+    out = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "node")],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (out.stdout, out.stderr) == ("child: 0\nparent: [b'before', b'after']\n", "")
+
+
 def test_a_forked_child_has_no_lock_and_no_store(tmp_path: Path) -> None:
     script = """
 import os, sys
