@@ -13,7 +13,7 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SKIP = {
-    ".git", ".venv", ".tox", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache",
+    ".git", ".venv", ".venv-lowest", ".tox", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache",
     ".pytest_cache", ".ruff_cache", ".import_linter_cache", "results", "node_modules", "braft-data",
 }  # fmt: skip
 
