@@ -13,8 +13,9 @@ import pytest
 
 _ROOT = Path(__file__).resolve().parents[2]
 _SKIP = {
-    ".git", ".venv", ".venv-lowest", ".tox", "build", "dist", "__pycache__", ".hypothesis", ".mypy_cache",
-    ".pytest_cache", ".ruff_cache", ".import_linter_cache", "results", "node_modules", "braft-data",
+    ".git", ".venv", ".venv-lowest", ".tox", "build", "dist", "__pycache__", ".hypothesis",
+    ".mypy_cache", ".pytest_cache", ".ruff_cache", ".import_linter_cache", "results",
+    "node_modules", "braft-data",
 }  # fmt: skip
 
 
