@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from math import inf
 
 from braft_core.abc import Contact
+from braft_core.auth_failures import refused_token_message
 from braft_core.cluster.address_book import AddressBook, contact_at
 from braft_core.cluster.background_tasks import BackgroundTasks
 from braft_core.cluster.capability_negotiation import CapabilityNegotiation
@@ -43,7 +44,6 @@ from braft_core.compat.go_braft.server_id import short_id
 from braft_core.errors import BraftError, Conflict, DecodeError, NotLeader, WrongCluster
 from braft_core.peer import AnnounceReply, AnnounceRequest, JoinReply, JoinRequest, ProbeReply
 from braft_core.raft.types import Server, Suffrage, encode_configuration
-from braft_core.transport.auth_failures import refused_token_message
 
 __all__ = ["Member"]
 

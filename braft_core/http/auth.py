@@ -12,8 +12,8 @@ import falcon
 from falcon.asgi import Request, Response
 
 from braft_core.audit import audit
+from braft_core.auth_failures import AuthFailures
 from braft_core.tokens import Keyring, Role, bearer, role_for_http
-from braft_core.transport.auth_failures import AuthFailures
 
 __all__ = ["OPEN_PATHS", "ROLE", "Audit", "BearerAuth", "check"]
 

@@ -6,8 +6,8 @@ import logging
 from collections import Counter
 
 from braft_core.abc import Identity, TransportHandler, TransportOptions
+from braft_core.auth_failures import AuthFailures
 from braft_core.transport.admission import NO_PEER, Refusal
-from braft_core.transport.auth_failures import AuthFailures
 from braft_core.transport.certificates import Certificates
 from braft_core.transport.raft_codec import EntriesCache, encode_header
 from braft_core.transport.tls_probe import TLSProbeCache

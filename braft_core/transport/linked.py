@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from braft_core.abc import Transport, TransportHandler, TransportOptions
 from braft_core.addresses import parse_address
+from braft_core.auth_failures import refused_token_message
 from braft_core.errors import BraftError, DecodeError, ProtocolViolation, Stopped, Unreachable
 from braft_core.escaping import printable
 from braft_core.peer import PeerReply, PeerRequest
@@ -26,7 +27,6 @@ from braft_core.raft.messages import (
     Response,
 )
 from braft_core.transport.admission import VIOLATION
-from braft_core.transport.auth_failures import refused_token_message
 from braft_core.transport.endpoint import LocalEndpoint
 from braft_core.transport.snapshot_transfer import SnapshotSender
 

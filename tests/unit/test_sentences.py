@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from braft_core.abc import Contact, TLSFiles
+from braft_core.auth_failures import refused_token_message
 from braft_core.cluster.address_book import AddressBook, contact_at
 from braft_core.cluster.bootstrap import Bootstrap
 from braft_core.cluster.bootstrap_facts import BootstrapFacts
@@ -45,7 +46,6 @@ from braft_core.runtime.writer import Writer
 from braft_core.services.digests import Checkpoint, Digest, encode_checkpoints
 from braft_core.tls.expiry import Validity, expiry_message
 from braft_core.transport import token_mismatch_error, token_required_error, token_unset_error
-from braft_core.transport.auth_failures import refused_token_message
 from braft_core.transport.certificates import Certificates
 from braft_core.transport.grpc.channel_ready import connect_error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import grpc
 import pytest
 
 from braft_core import Node
+from braft_core.auth_failures import DELAY
 from braft_etcd.backend import member_id
 from braft_etcd.options import EtcdOptions
 from braft_etcd.wire import Values
@@ -280,6 +282,29 @@ def test_calls_need_a_token_whose_role_suffices(guarded: Any) -> None:
     assert refused(lambda: guarded.call("Maintenance/Alarm", action=2, metadata=reader)) == denied
     bearer = (("authorization", "Bearer " + "a" * 16),)
     guarded.call("KV/Put", key=b"a", metadata=bearer)
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        {"path": "KV/Range", "key": b"a"},
+        {"path": "KV/Range", "key": b"a", "metadata": (("token", "x"),)},
+        {"path": "Auth/Authenticate", "name": "root", "password": "x"},
+    ],
+    ids=["no token", "wrong token", "wrong password"],
+)
+def test_who_is_refused_is_logged_and_answered_late(
+    serve: Callable[..., tuple[Node, str]],
+    client: Any,
+    caplog: pytest.LogCaptureFixture,
+    attempt: dict[str, Any],
+) -> None:
+    outsider = type(client)(serve(token=_TOKENS)[1])
+    began = time.monotonic()
+    refused(lambda: outsider.call(**attempt))
+    assert time.monotonic() - began >= DELAY
+    assert "the etcd API: refused 1 attempt(s) of 127.0.0.1" in caplog.text
+    outsider.close()
 
 
 @pytest.mark.parametrize("change", [lambda t: t[:-2] + "AA", lambda t: "x", lambda t: t + "%"])

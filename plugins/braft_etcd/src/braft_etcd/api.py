@@ -74,9 +74,9 @@ class Api:
         """Return the calls as handlers of bytes, by path."""
         return {path: method(called, self) for path, called in self.calls.items()}
 
-    def enter(self, call: Call, role: Role | None) -> None:
+    async def enter(self, call: Call, role: Role | None) -> None:
         """See :class:`~braft_etcd.rpc.Gate`."""
-        self._access.check(call, role)
+        await self._access.check(call, role)
         self._guard.check(call)
 
     def guard(self, call: Call, answers: AsyncIterator[Any]) -> AsyncIterator[Any]:

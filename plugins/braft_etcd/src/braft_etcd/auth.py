@@ -7,6 +7,7 @@ which calls carry as metadata. Users and roles of etcd do not exist: a token's r
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable
 from typing import Final
 
+from braft_core.auth_failures import AuthFailures
 from braft_core.http2 import Call, CallFailed, Status
 from braft_core.tokens import Keyring, Role, Tokens, bearer
 from braft_etcd.backend import Backend
@@ -57,25 +59,26 @@ class Access:
         """
         self._keyring = keyring
         self._wall = wall
+        self._failures = AuthFailures("the etcd API")
 
     @property
     def enabled(self) -> bool:
         """Whether calls need a token."""
         return bool(self._keyring.current)
 
-    def issue(self, password: bytes) -> str:
+    async def issue(self, password: bytes, call: Call) -> str:
         """Return a signed token for a token of the node. :raises CallFailed: it is none."""
         tokens = self._keyring.current
         role = tokens.role_of(password)
         if role is None:
             text = "authentication failed, invalid user ID or password"
-            raise failure(Status.INVALID_ARGUMENT, text)
+            raise await self._refused(call, failure(Status.INVALID_ARGUMENT, text))
         payload = b"%d.%d" % (role, int(self._wall()) + _LIFETIME)
         signed = payload + b"." + _sign(tokens.admins[0], payload).encode()
         return base64.urlsafe_b64encode(signed).decode().rstrip("=")
 
-    def check(self, call: Call, role: Role | None) -> None:
-        """Let a call in.
+    async def check(self, call: Call, role: Role | None) -> None:
+        """Let a call in. Log who is refused, and answer late, to slow down guessing.
 
         :raises CallFailed: it needs a token, has a wrong one, or one that does not suffice.
         """
@@ -84,12 +87,25 @@ class Access:
             return
         given = _given(call)
         if not given:
-            raise failure(Status.INVALID_ARGUMENT, "user name is empty")
+            text = "user name is empty"
+            raise await self._refused(call, failure(Status.INVALID_ARGUMENT, text))
         found = tokens.role_of(given) or self._role_of_signed(tokens, given)
         if found is None:
-            raise failure(Status.UNAUTHENTICATED, "invalid auth token")
+            text = "invalid auth token"
+            raise await self._refused(call, failure(Status.UNAUTHENTICATED, text))
         if found < role:
-            raise failure(Status.PERMISSION_DENIED, "permission denied")
+            text = "permission denied"
+            raise await self._refused(call, failure(Status.PERMISSION_DENIED, text))
+
+    async def _refused(self, call: Call, answer: CallFailed) -> CallFailed:
+        """Return the answer to a caller without the right, after a while."""
+        self._failures.record(call.peer.address.rpartition(":")[0])
+        if delay := self._failures.delay():
+            try:
+                await asyncio.sleep(delay)
+            finally:
+                self._failures.delay_ended()
+        return answer
 
     def _role_of_signed(self, tokens: Tokens, given: bytes) -> Role | None:
         try:
@@ -157,11 +173,11 @@ class AuthHandlers:
         header = self._backend.header(self._backend.revision)
         return {"header": header, "enabled": self._access.enabled}
 
-    async def authenticate(self, request: Values, _call: Call) -> Values:
+    async def authenticate(self, request: Values, call: Call) -> Values:
         """Answer a signed token for a password that is a token of the node."""
         if not self._access.enabled:
             raise failure(Status.FAILED_PRECONDITION, "authentication is not enabled")
-        token = self._access.issue(request["password"].encode())
+        token = await self._access.issue(request["password"].encode(), call)
         return {"header": self._backend.header(self._backend.revision), "token": token}
 
     async def nobody(self, _request: Values, _call: Call) -> Values:

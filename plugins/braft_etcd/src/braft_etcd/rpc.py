@@ -35,7 +35,7 @@ Needed = Role | None | Callable[[Values], Role]
 class Gate(Protocol):
     """Decides who may call."""
 
-    def enter(self, call: Call, role: Role | None) -> None:
+    async def enter(self, call: Call, role: Role | None) -> None:
         """Let a call in.
 
         :param role: what it needs; None for nothing.
@@ -104,7 +104,7 @@ async def answer(called: Rpc, gate: Gate, request: Values, call: Call) -> Values
     """
     if called.unary is None:
         raise CallFailed(Status.INTERNAL, f"{called.path} streams")
-    gate.enter(call, called.role(request) if callable(called.role) else called.role)
+    await gate.enter(call, called.role(request) if callable(called.role) else called.role)
     try:
         return await called.unary(request, call)
     except BraftError as error:
@@ -154,7 +154,7 @@ async def stream(
         raise CallFailed(Status.INTERNAL, f"{called.path} does not stream")
     if callable(called.role):
         raise CallFailed(Status.INTERNAL, f"{called.path} has no request yet")
-    gate.enter(call, called.role)
+    await gate.enter(call, called.role)
     answers = gate.guard(call, called.stream(requests, call))
     try:
         async for values in answers:

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from braft_core.transport.auth_failures import DELAY, AuthFailures
+from braft_core.auth_failures import DELAY, AuthFailures
 
 
 class Clock:
