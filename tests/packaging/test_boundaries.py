@@ -13,6 +13,7 @@ _PUBLIC = (
     "braft_core",
     "braft_core.abc",
     "braft_core.addresses",
+    "braft_core.audit",
     "braft_core.auth_failures",
     "braft_core.client",
     "braft_core.errors",

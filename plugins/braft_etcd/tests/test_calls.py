@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -305,6 +306,17 @@ def test_who_is_refused_is_logged_and_answered_late(
     assert time.monotonic() - began >= DELAY
     assert "the etcd API: refused 1 attempt(s) of 127.0.0.1" in caplog.text
     outsider.close()
+
+
+def test_what_needs_the_role_admin_is_audited(
+    client: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, "braft.audit"):
+        client.call("Maintenance/Status")
+        client.call("Maintenance/Defragment")
+        refused(lambda: client.call("Cluster/MemberRemove", ID=1))
+    (line,) = [each.getMessage() for each in caplog.records if each.name == "braft.audit"]
+    assert line.startswith("/etcdserverpb.Maintenance/Defragment by='127.0.0.1:")
 
 
 @pytest.mark.parametrize("change", [lambda t: t[:-2] + "AA", lambda t: "x", lambda t: t + "%"])

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from braft_core.abc import NodeAPI
+from braft_core.audit import audit
 from braft_core.http2 import Call, Method
 from braft_core.tokens import Keyring, Role
 from braft_etcd.auth import Access, AuthHandlers
@@ -78,6 +79,11 @@ class Api:
         """See :class:`~braft_etcd.rpc.Gate`."""
         await self._access.check(call, role)
         self._guard.check(call)
+
+    def note(self, call: Call, path: str, role: Role | None) -> None:
+        """Write a call that needs the role ``admin`` to the audit log."""
+        if role is Role.ADMIN:
+            audit(path, by=f"{call.peer.address} (the etcd API)")
 
     def guard(self, call: Call, answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """See :class:`~braft_etcd.rpc.Gate`."""

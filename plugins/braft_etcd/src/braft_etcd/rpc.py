@@ -42,6 +42,9 @@ class Gate(Protocol):
         :raises CallFailed: it is refused.
         """
 
+    def note(self, call: Call, path: str, role: Role | None) -> None:
+        """Take note of a call that succeeded, or of a stream that begins."""
+
     def guard(self, call: Call, answers: AsyncIterator[Any]) -> AsyncIterator[Any]:
         """Return the answers of a stream, which may end early."""
 
@@ -104,11 +107,14 @@ async def answer(called: Rpc, gate: Gate, request: Values, call: Call) -> Values
     """
     if called.unary is None:
         raise CallFailed(Status.INTERNAL, f"{called.path} streams")
-    await gate.enter(call, called.role(request) if callable(called.role) else called.role)
+    role = called.role(request) if callable(called.role) else called.role
+    await gate.enter(call, role)
     try:
-        return await called.unary(request, call)
+        found = await called.unary(request, call)
     except BraftError as error:
         raise failed(error) from error
+    gate.note(call, called.path, role)
+    return found
 
 
 class _Unary:
@@ -155,6 +161,7 @@ async def stream(
     if callable(called.role):
         raise CallFailed(Status.INTERNAL, f"{called.path} has no request yet")
     await gate.enter(call, called.role)
+    gate.note(call, called.path, called.role)
     answers = gate.guard(call, called.stream(requests, call))
     try:
         async for values in answers:
