@@ -9,6 +9,7 @@ __all__ = ["MUTANTS"]
 _SERVICE = "braft_core.services.store"
 _UPKEEP = "braft_core.runtime.store_upkeep"
 _KEEPER = "braft_core.runtime.lease_keeper"
+_HELD = "braft_core.store.held_leases"
 _STORE_TESTS = "tests/unit/services/store"
 
 MUTANTS = (
@@ -98,8 +99,8 @@ MUTANTS = (
             Edit(
                 _KEEPER,
                 "LeaseKeeper._renewed",
-                "answer.sent_at + held.lease.ttl / 3",
-                "clock.monotonic() + held.lease.ttl / 3",
+                "self._held.renewed(lease_id, *renewal.result())",
+                "self._held.renewed(lease_id, renewal.result()[0], clock.monotonic())",
             ),
         ),
         "tests/unit/runtime/test_lease_keeper.py::test_a_renewal_counts_from_when_it_was_sent",
@@ -107,7 +108,7 @@ MUTANTS = (
     Mutant(
         "a_renewal_that_failed_is_the_last",
         "leases",
-        (Edit(_KEEPER, "_Held.end", "self.renewing = False", "pass"),),
+        (Edit(_HELD, "HeldLeases.failed", "held.renewing = False", "pass"),),
         "tests/unit/runtime/test_lease_keeper.py"
         "::test_failures_are_repeated_until_the_lease_may_have_ended",
     ),

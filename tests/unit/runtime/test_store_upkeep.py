@@ -13,8 +13,11 @@ from braft_core import Node
 from braft_core.abc import CommandContext
 from braft_core.errors import Compacted, NoSpace
 from braft_core.runtime import clock
+from braft_core.runtime.requests import Command, settle
 from braft_core.runtime.store_upkeep import HistoryWindow, StoreUpkeep
 from braft_core.runtime.timing import DEFAULT_TIMING
+from braft_core.serializers.msgpack import MsgpackSerializer
+from braft_core.services.envelope import encode_command
 from braft_core.services.store import StoreService
 from braft_testing.internals import with_timing
 from braft_testing.processes import PATIENCE, wait_for
@@ -91,7 +94,7 @@ def test_a_node_compacts_and_configures_its_store() -> None:
             node.store.put("k", b"x" * 10_000)
 
 
-def test_a_node_that_leads_again_knows_no_ages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_leads_again_knows_no_ages() -> None:
     """While it followed, another leader may have compacted and written."""
     now, replica = [0.0], SimpleNamespace(is_leader=True)
     service = StoreService()
@@ -100,16 +103,17 @@ def test_a_node_that_leads_again_knows_no_ages(monkeypatch: pytest.MonkeyPatch) 
         timing=SimpleNamespace(store_check=0.0, live_timeout=1.0),
         settings=SimpleNamespace(store_history=(100.0, 0), store_max_bytes=service.upkeep.quota),
         services=[service],
+        serializer=MsgpackSerializer(),
     )
-    proposed: list[Any] = []
+    proposed: list[bytes] = []
 
-    async def propose(_: StoreUpkeep, name: str, arguments: list[Any]) -> None:
-        proposed.append((name, arguments))
-
-    monkeypatch.setattr(StoreUpkeep, "_propose", propose)
+    def submit(command: Command) -> None:
+        proposed.append(command.data)
+        settle([(command, None)])
 
     async def run() -> None:
-        upkeep = StoreUpkeep(cast("Any", SimpleNamespace(components=components, replica=replica)))
+        server = SimpleNamespace(components=components, replica=replica, submit=submit)
+        upkeep = StoreUpkeep(cast("Any", server))
         upkeep.start()
         for at, leads in ((0.0, True), (50.0, False), (101.0, True)):
             now[0], replica.is_leader = at, leads
@@ -119,7 +123,7 @@ def test_a_node_that_leads_again_knows_no_ages(monkeypatch: pytest.MonkeyPatch) 
         now[0] = 202.0
         for _ in range(3):
             await asyncio.sleep(0)
-        assert proposed == [("compact", [2])]
+        assert proposed == [encode_command(components.serializer, "store", "compact", [2])]
         await upkeep.stop()
 
     system = clock.system_clock()
