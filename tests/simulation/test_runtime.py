@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import random
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -62,6 +64,24 @@ def test_a_seed_determines_the_whole_run(hash_seed: str) -> None:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[0] == f"30 {here}"
+
+
+def test_other_threads_of_the_process_are_no_part_of_a_run() -> None:
+    """Such as those of real nodes that other tests left running."""
+    alone = run_seed(30, seconds=1.0).digest
+    ended = threading.Event()
+
+    def log() -> None:
+        while not ended.wait(0.001):
+            logging.getLogger("braft_core.elsewhere").error("from another thread")
+
+    thread = threading.Thread(target=log)
+    thread.start()
+    try:
+        assert run_seed(30, seconds=1.0).digest == alone
+    finally:
+        ended.set()
+        thread.join()
 
 
 def test_seeds_differ() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import random
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -353,11 +354,16 @@ def _settings(plan: RuntimePlan) -> Settings:
 
 
 class _LogToTrace(logging.Handler):
+    """Notes what the simulated nodes log: they run on the thread that made this."""
+
     def __init__(self, trace: Trace, failures: list[str]) -> None:
         super().__init__()
         self._trace, self._failures = trace, failures
+        self._thread = threading.get_ident()
 
     def emit(self, record: logging.LogRecord) -> None:
+        if record.thread != self._thread:
+            return  # a real node of this process
         text = record.getMessage()
         self._trace.add(f"log {record.levelname} {text}")
         error = record.exc_info[1] if record.exc_info else None
