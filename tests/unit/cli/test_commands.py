@@ -339,7 +339,7 @@ def test_plugins_add_commands_and_cannot_replace_ours(braft: Any, monkeypatch: A
         extensions._load.cache_clear()
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
+def test_the_commands_import_nothing_heavy() -> None:
     code = (
         "import sys, braft_core.cli.app as a\n"
         "heavy = {'httpx', 'falcon', 'grpc', 'pydantic', 'rich.markdown', 'uvicorn'}\n"
@@ -350,10 +350,15 @@ def test_help_answers_at_once_and_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
     )
     assert run.stdout == "[]\n"
-    # Compare with the cost of any such command line: on a busy machine both take longer.
+
+
+@pytest.mark.slow
+def test_help_answers_at_once() -> None:
+    """It costs little more processor time than any such command line."""
+    root = str(Path(__file__).parents[3])
     whole = min(_processor_seconds(root, "-m", "braft_core", "--help") for _ in range(3))
     least = min(_processor_seconds(root, "-c", "import typer.rich_utils") for _ in range(3))
-    assert whole < 5 * least  # usually 2.6 times
+    assert whole < 5 * least  # usually 2.9 times
 
 
 def _processor_seconds(root: str, *arguments: str) -> float:
