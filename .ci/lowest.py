@@ -1,9 +1,8 @@
 """Test braft with the oldest versions that its distributions allow (`make lowest`).
 
 Installs the lowest allowed versions of all `dependencies` of this tree into a separate environment.
-Runs the demo there and the given tests, by default the unit tests that use the dependencies;
-with ``--install`` it only makes the environment. Indirect dependencies are the newest ones, as for
-all who install braft. Needs uv.
+Runs the demo there and the given tests, by default the unit tests that use the dependencies.
+Indirect dependencies are the newest ones, as for all who install braft. Needs uv.
 """
 
 from __future__ import annotations
@@ -119,8 +118,6 @@ def main(arguments: list[str]) -> None:
     wanted = floors([*_requirements(), *filter(BOUND.match, _tools())])
     install(python, wanted)
     check(python, wanted)
-    if arguments == ["--install"]:
-        return
     _run(str(python), "-m", "braft_core", "demo", "--writes", "50")
     # Deprecation warnings about old versions are not our fault.
     workers = ("-W", "ignore::DeprecationWarning", "--numprocesses", "2", "--dist", "loadgroup")
