@@ -10,6 +10,7 @@ from braft_core.errors import BraftError, ConfigError
 from braft_core.plugin.manager import PluginInfo, Plugins, load_error
 from braft_core.runtime.blocking import forbid_blocking
 from braft_core.runtime.platform import Platform, RunningLoop
+from braft_core.runtime.timing import Timing
 from braft_core.tokens import Keyring
 
 if TYPE_CHECKING:
@@ -19,10 +20,6 @@ __all__ = ["FrontEnds"]
 
 _log = logging.getLogger(__name__)
 
-#: For which calls under way may finish when the node stops, seconds.
-_GRACE: Final = 0.5
-#: What a front end may need beyond that.
-_PATIENCE: Final = 5.0
 _REASON: Final = (
     "a blocking call of the node was made on the event loop of the front ends, which stalls all "
     "their callers; await the method with an 'a' before its name, such as node.aquery(...), or run "
@@ -33,9 +30,7 @@ _REASON: Final = (
 class FrontEnds:
     """Starts and stops the front ends. Methods are called by the thread that starts the node."""
 
-    def __init__(
-        self, plugins: Plugins, platform: Platform, name: str, executor_stop: float
-    ) -> None:
+    def __init__(self, plugins: Plugins, platform: Platform, name: str, timing: Timing) -> None:
         """Prepare; nothing is made yet.
 
         :param name: of the loop's thread.
@@ -43,7 +38,7 @@ class FrontEnds:
         self._plugins = plugins
         self._platform = platform
         self._name = name
-        self._executor_stop = executor_stop
+        self._timing = timing
         self._loop: RunningLoop | None = None
         self._front_ends: list[tuple[PluginInfo, FrontEnd]] = []
 
@@ -62,7 +57,7 @@ class FrontEnds:
 
     def _start(self, info: PluginInfo, front_end: FrontEnd) -> None:
         if self._loop is None:
-            self._loop = self._platform.loop(self._name, self._executor_stop)
+            self._loop = self._platform.loop(self._name, self._timing.executor_stop)
             self._loop.start()
             self._loop.loop.call_soon_threadsafe(forbid_blocking, _REASON)
         self._front_ends.append((info, front_end))
@@ -78,13 +73,14 @@ class FrontEnds:
 
     def stop(self) -> None:
         """Stop them in the reverse order, and end the thread. Idempotent."""
-        loop, self._loop = self._loop, None
+        timing, loop, self._loop = self._timing, self._loop, None
         if loop is None:
             return
+        grace = timing.front_end_grace
         while self._front_ends:
             info, front_end = self._front_ends.pop()
             try:
-                loop.run(front_end.stop(_GRACE), _GRACE + _PATIENCE)
+                loop.run(front_end.stop(grace), grace + timing.front_end_stop)
             except Exception:  # noqa: BLE001 - the node has to stop whatever a plugin does
                 _log.exception("the front end of plugin %s did not stop in order", info.name)
-        loop.stop(_PATIENCE)
+        loop.stop(timing.front_end_stop)

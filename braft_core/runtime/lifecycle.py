@@ -110,9 +110,7 @@ class NodeThreads:
             self.snapshots = NodeSnapshots(self._server)
             self._address_tracker = AddressTracker(self.components.advertised.ip)
             self._loop = platform.loop(f"{name}-loop", timing.executor_stop)
-            self._front_ends = FrontEnds(
-                components.plugins, platform, f"{name}-serve", timing.executor_stop
-            )
+            self._front_ends = FrontEnds(components.plugins, platform, f"{name}-serve", timing)
         except BaseException:
             # Release the lock of the data directory: the node was not made.
             self.components.storage.close()

@@ -110,6 +110,10 @@ class Timing:
     thread_join: float = 1.0
     #: Limit of the wait for blocking calls of the loop, such as name resolution.
     executor_stop: float = 1.0
+    #: For which calls under way at a plugin's front end may finish.
+    front_end_grace: float = 0.5
+    #: What a front end may need beyond that, and what its loop may.
+    front_end_stop: float = 5.0
 
     #: Those of discovery, bootstrap and membership.
     cluster: ClusterTiming = field(default_factory=ClusterTiming)

@@ -17,6 +17,7 @@ from braft_core.plugin.manager import Plugins
 from braft_core.runtime.blocking import check_may_block
 from braft_core.runtime.front_ends import FrontEnds
 from braft_core.runtime.platform import THREADS
+from braft_core.runtime.timing import DEFAULT_TIMING
 from braft_core.tokens import Keyring
 
 _NAME = "braft-test-serve"
@@ -69,7 +70,7 @@ def plugins() -> Plugins:
 
 @pytest.fixture
 def front_ends(plugins: Plugins) -> Iterator[FrontEnds]:
-    made = FrontEnds(plugins, THREADS, _NAME, 1.0)
+    made = FrontEnds(plugins, THREADS, _NAME, DEFAULT_TIMING)
     yield made
     made.stop()
     assert _NAME not in {thread.name for thread in threading.enumerate()}
