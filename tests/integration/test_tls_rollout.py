@@ -17,8 +17,9 @@ from braft_testing.processes import PATIENCE, ProcessCluster, wait_for
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
-#: A member that cannot be reached is dead after a short time.
-RULES = {"leader_steady": "1s", "dead_after": "5s"}
+#: A node that restarts on a busy machine is away for seconds. One that the others cannot talk to
+#: stays away: it is removed, or never ready.
+RULES = {"leader_steady": "1s", "dead_after": "15s"}
 
 
 class Load:
