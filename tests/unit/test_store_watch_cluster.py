@@ -57,7 +57,7 @@ def write(node: Node, begin: int, end: int) -> list[tuple[bytes, bytes, int]]:
 
 
 def test_all_members_show_the_same_over_a_snapshot_too() -> None:
-    cluster = MemoryCluster(3, snapshot_entries=40, snapshot_trailing=5)
+    cluster = MemoryCluster(3, request_timeout=PATIENCE, snapshot_entries=40, snapshot_trailing=5)
     with cluster:
         cluster.wait_ready()
         leader = cluster.leader()
@@ -79,7 +79,7 @@ def test_all_members_show_the_same_over_a_snapshot_too() -> None:
 
 
 def test_the_end_of_the_node_ends_its_watches() -> None:
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         cluster.wait_ready()
         node = cluster.node(0)
         follower = Follower(node.store.watch("a", timeout=PATIENCE), b"end")
@@ -117,13 +117,13 @@ def test_tasks_leave_nothing_when_they_are_cancelled() -> None:
         hub: Any = node.store.watchers
         assert hub.count == 0
 
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         cluster.wait_ready()
         asyncio.run(run(cluster.node(0)))
 
 
 def test_a_watch_that_the_compaction_overtook_says_so() -> None:
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         cluster.wait_ready()
         store = cluster.node(0).store
         first = store.put("a", b"1", timeout=PATIENCE)

@@ -60,7 +60,7 @@ TIMING = Timing(lease_tick=0.05)
 
 
 def test_a_lease_ends_by_the_leaders_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
-    with MemoryCluster(3, timing=TIMING) as cluster:
+    with MemoryCluster(3, timing=TIMING, request_timeout=PATIENCE) as cluster:
         wall = stop_clocks(monkeypatch)
         node = cluster.node(cluster.leader())
         assert node.execute("store", "grant", 7, 3, timeout=PATIENCE) == 3
@@ -79,7 +79,7 @@ def test_a_lease_ends_by_the_leaders_ticks(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_holder_knows_that_its_lease_is_lost_before_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with MemoryCluster(3, timing=TIMING) as cluster:
+    with MemoryCluster(3, timing=TIMING, request_timeout=PATIENCE) as cluster:
         stop_clocks(monkeypatch)
         leader = cluster.leader()
         holder = cluster.followers_of(leader)[0]
@@ -102,7 +102,7 @@ def test_a_holder_knows_that_its_lease_is_lost_before_it_ends(
 
 
 def test_a_lease_outlives_its_leader() -> None:
-    with MemoryCluster(3) as cluster:
+    with MemoryCluster(3, request_timeout=PATIENCE) as cluster:
         leader = cluster.leader()
         holder = cluster.followers_of(leader)[0]
         node = cluster.node(holder)
@@ -121,7 +121,7 @@ def test_a_lease_outlives_its_leader() -> None:
 
 
 def test_a_ttl_that_makes_no_sense_is_refused() -> None:
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         node = cluster.node(0)
         wrong: tuple[Any, ...] = (0, -1, 10**12, 10**30, float("nan"), None, "10", True)
         for ttl in wrong:
@@ -136,7 +136,7 @@ def test_a_ttl_that_makes_no_sense_is_refused() -> None:
 
 
 def test_a_lease_that_somebody_revoked_is_lost() -> None:
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         node = cluster.node(0)
         with pytest.raises(LeaseLost, match="was revoked"), node.lease(600) as lease:  # noqa: PT012
             node.execute("store", "revoke", lease.id)
@@ -145,7 +145,7 @@ def test_a_lease_that_somebody_revoked_is_lost() -> None:
 
 
 def test_a_stopped_node_has_lost_its_leases() -> None:
-    with MemoryCluster(1) as cluster:
+    with MemoryCluster(1, request_timeout=PATIENCE) as cluster:
         lease = cluster.node(0).lease(60).grant()
         cluster.stop(0)
         assert lease.lost.is_set()
