@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.xdist_group("default-ports")
+
 PAGE = Path(__file__).parents[2] / "docs" / "store.md"
 
 

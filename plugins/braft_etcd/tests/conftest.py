@@ -74,7 +74,7 @@ class Client:
         self._channel.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., tuple[Node, str]]]:
     """Return ``serve(options, **settings)``: a node alone, and the address of its API."""
     with ExitStack() as stack:
@@ -84,6 +84,7 @@ def serve() -> Iterator[Callable[..., tuple[Node, str]]]:
                 discovery="none",
                 data_dir=":memory:",
                 ip="127.0.0.1",
+                rport=0,
                 http=False,
                 plugins=[options or EtcdOptions(listen="127.0.0.1:0")],
                 **settings,
@@ -101,13 +102,13 @@ def _address(node: Node) -> str:
     return str(members[0][2][0]).rpartition("/")[2]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(serve: Callable[..., tuple[Node, str]]) -> tuple[Node, str]:
     """Return a node that all tests of this plugin share, and the address of its API."""
     return serve()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(served: tuple[Node, str]) -> Iterator[Client]:
     """Return a client of that node."""
     made = Client(served[1])

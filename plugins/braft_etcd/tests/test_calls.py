@@ -225,6 +225,7 @@ def test_members_are_listed_with_their_urls(client: Any, served: Any) -> None:
 
 def test_status_hash_and_alarms(client: Any, served: Any, prefix: bytes) -> None:
     node, _ = served
+    client.call("KV/Put", key=prefix)
     status = client.call("Maintenance/Status")
     own = member_id(node.server_id)
     assert (status["version"], status["leader"], status["isLearner"]) == ("3.6.0", own, False)

@@ -74,6 +74,7 @@ def test_a_node_compacts_and_configures_its_store() -> None:
     node = Node(
         discovery="none",
         data_dir=":memory:",
+        rport=0,
         http=False,
         store_history=(0, 10),
         store_max_bytes=10_000,
