@@ -22,6 +22,7 @@ def _node(options: EtcdOptions, **settings: Any) -> Node:
         discovery="none",
         data_dir=":memory:",
         ip="127.0.0.1",
+        rport=0,
         http=False,
         plugins=[options],
         **settings,
