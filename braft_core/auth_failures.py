@@ -5,6 +5,7 @@ No caller is locked out: a delay affects one answer only, and the next attempt i
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -68,6 +69,14 @@ class AuthFailures:
             self._window, self._lines = now, 0
         self._lines += 1
         return self._lines <= _MAX_LINES
+
+    async def delay_answer(self) -> None:
+        """Wait before an answer to a refused caller, unless enough of them wait already."""
+        if delay := self.delay():
+            try:
+                await asyncio.sleep(delay)
+            finally:
+                self.delay_ended()
 
     def delay(self) -> float:
         """Return the delay of an answer in seconds; :meth:`delay_ended` has to follow.

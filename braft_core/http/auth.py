@@ -6,8 +6,6 @@ the node warns about that.
 
 from __future__ import annotations
 
-import asyncio
-
 import falcon
 from falcon.asgi import Request, Response
 
@@ -50,13 +48,7 @@ class BearerAuth:
 
     async def delay_denial(self) -> None:
         """Delay the answer to a wrong token, to slow down guessing."""
-        delay = self._auth_failures.delay()
-        if not delay:
-            return
-        try:
-            await asyncio.sleep(delay)
-        finally:
-            self._auth_failures.delay_ended()
+        await self._auth_failures.delay_answer()
 
 
 class Audit:

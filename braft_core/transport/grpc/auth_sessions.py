@@ -136,11 +136,7 @@ class AuthSessions:
         local = self._local
         local.counters["refused_token"] += 1
         local.auth_failures.record(host_of(context.peer()))
-        if delay := local.auth_failures.delay():
-            try:
-                await asyncio.sleep(delay)
-            finally:
-                local.auth_failures.delay_ended()
+        await local.auth_failures.delay_answer()
         address = local.identity.address
         message = f"{address} refuses the proof: BRAFT_TOKEN must be the same on every node"
         await fail(context, AccessDenied(message, address=address))

@@ -5,7 +5,6 @@ Decides before anything of the request is read. No secret gets into an error or 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -89,15 +88,8 @@ class CallAuthorizer:
         if not given or needed is None:
             await fail(context, token_required_error(address), grpc.StatusCode.UNAUTHENTICATED)
         if role is None:
-            await self._wait()
+            await local.auth_failures.delay_answer()
             message = f"{address} refuses the token that was sent: it is not in BRAFT_TOKEN"
         else:
             message = f"{address} refuses a token with the role {role}: {method} needs {needed}"
         await fail(context, AccessDenied(message, address=address))
-
-    async def _wait(self) -> None:
-        if delay := self._local.auth_failures.delay():
-            try:
-                await asyncio.sleep(delay)
-            finally:
-                self._local.auth_failures.delay_ended()

@@ -7,7 +7,6 @@ which calls carry as metadata. Users and roles of etcd do not exist: a token's r
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hashlib
@@ -100,11 +99,7 @@ class Access:
     async def _refused(self, call: Call, answer: CallFailed) -> CallFailed:
         """Return the answer to a caller without the right, after a while."""
         self._failures.record(call.peer.address.rpartition(":")[0])
-        if delay := self._failures.delay():
-            try:
-                await asyncio.sleep(delay)
-            finally:
-                self._failures.delay_ended()
+        await self._failures.delay_answer()
         return answer
 
     def _role_of_signed(self, tokens: Tokens, given: bytes) -> Role | None:
