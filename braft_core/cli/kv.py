@@ -13,6 +13,7 @@ from braft_core import strict_json
 from braft_core.cli.options import (
     DEFAULT_TIMEOUT,
     AsJson,
+    Stale,
     Timeout,
     TLSCa,
     TLSCert,
@@ -20,8 +21,9 @@ from braft_core.cli.options import (
     Token,
     Urls,
     connect,
+    consistency_of,
 )
-from braft_core.cli.output import Exit, echo, emit, print_json, reports_errors
+from braft_core.cli.output import Exit, echo, echo_lines, emit, print_json, reports_errors
 from braft_core.cli.streams import print_text, standard_input
 from braft_core.errors import ConfigError
 from braft_core.pagination import MAX_PAGE_SIZE
@@ -36,9 +38,6 @@ app = typer.Typer(no_args_is_help=True, help="Read and write keys of replicated 
 
 MapName = Annotated[str, typer.Argument(metavar="MAP", help="Name of the map.")]
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Key in the map.")]
-Stale = Annotated[
-    bool, typer.Option("--stale", help="Read the node's own state, which may be old.")
-]
 
 
 @app.command()
@@ -61,7 +60,7 @@ def get(
     base64 of bytes), revision.
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
-        entry = client.kv_entry(map_name, key, _consistency(stale))
+        entry = client.kv_entry(map_name, key, consistency_of(stale))
     answer: dict[str, Any] = {"map": map_name, "key": key, "found": entry is not None}
     if entry is None:
         emit(as_json, answer, lambda: echo(f"map {map_name} has no key {key}", err=True))
@@ -162,14 +161,14 @@ def list_keys(
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         if map_name is None:
             maps = client.kv_maps()
-            emit(as_json, {"maps": maps}, lambda: _echo_lines(maps))
+            emit(as_json, {"maps": maps}, lambda: echo_lines(maps))
             return
-        listing = _Listing(client, map_name, limit, after, _consistency(stale))
+        listing = _Listing(client, map_name, limit, after, consistency_of(stale))
         if as_json:
             print_json(listing.as_json())
         else:
             for page in listing.pages():
-                _echo_lines([f"{key}\t{_text(value)}" for key, value in page.items()])
+                echo_lines([f"{key}\t{_text(value)}" for key, value in page.items()])
             if listing.next is not None:
                 echo(f"there are more: --after {shlex.quote(listing.next)}", err=True)
 
@@ -212,10 +211,6 @@ class _Listing:
         return {"map": self._map_name, "items": items, "base64": in_base64} | rest
 
 
-def _consistency(stale: bool) -> Consistency:
-    return "stale" if stale else "linearizable"
-
-
 def _value(given: str, parse: bool) -> Any:
     raw: str | bytes = standard_input() if given == "-" else _argument(given)
     if parse:
@@ -256,8 +251,3 @@ def _text(value: Any) -> str:
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     return strict_json.dumps(value)
-
-
-def _echo_lines(lines: list[str]) -> None:
-    for line in lines:
-        echo(line)

@@ -15,8 +15,20 @@ from braft_core.tokens import secret_of
 
 if TYPE_CHECKING:
     from braft_core.client import Client
+    from braft_core.cluster_types import Consistency
 
-__all__ = ["AsJson", "TLSCa", "TLSCert", "TLSKey", "Timeout", "Token", "Urls", "connect"]
+__all__ = [
+    "AsJson",
+    "Stale",
+    "TLSCa",
+    "TLSCert",
+    "TLSKey",
+    "Timeout",
+    "Token",
+    "Urls",
+    "connect",
+    "consistency_of",
+]
 
 DEFAULT_TIMEOUT = 5.0
 
@@ -36,6 +48,9 @@ Token = Annotated[
 Timeout = Annotated[
     float, typer.Option("--timeout", min=0.05, max=60.0, help="Seconds for a node to answer.")
 ]
+Stale = Annotated[
+    bool, typer.Option("--stale", help="Read the node's own state, which may be old.")
+]
 
 
 TLSCa = Annotated[
@@ -54,6 +69,11 @@ TLSCert = Annotated[
 TLSKey = Annotated[
     Path | None, typer.Option("--key", help="The client's private key.", show_default=False)
 ]
+
+
+def consistency_of(stale: bool) -> Consistency:
+    """Return the consistency that ``--stale`` selects."""
+    return "stale" if stale else "linearizable"
 
 
 def connect(

@@ -14,7 +14,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Any, ParamSpec, TypeVar
 
@@ -34,6 +34,7 @@ from braft_core.escaping import printable, printable_lines
 __all__ = [
     "Exit",
     "echo",
+    "echo_lines",
     "emit",
     "exit_code",
     "fail",
@@ -105,6 +106,12 @@ def echo(*lines: str, err: bool = False) -> None:
     """Print lines for people. Characters that could forge lines or drive a terminal are escaped."""
     for line in lines or ("",):
         typer.echo("\t".join(map(printable, line.split("\t"))), err=err)
+
+
+def echo_lines(lines: Iterable[str]) -> None:
+    """Print lines for people, nothing if there are none."""
+    for line in lines:
+        echo(line)
 
 
 def print_json(value: Any) -> None:

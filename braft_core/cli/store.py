@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from braft_core.cli import store_lease
 from braft_core.cli.options import (
     DEFAULT_TIMEOUT,
     AsJson,
+    Stale,
     Timeout,
     TLSCa,
     TLSCert,
@@ -18,12 +19,10 @@ from braft_core.cli.options import (
     Token,
     Urls,
     connect,
+    consistency_of,
 )
 from braft_core.cli.output import Exit, echo, emit, reports_errors
 from braft_core.errors import ConfigError
-
-if TYPE_CHECKING:
-    from braft_core.cluster_types import Consistency
 
 __all__ = ["app"]
 
@@ -41,9 +40,6 @@ Prefix = Annotated[
 ]
 End = Annotated[
     str | None, typer.Option(metavar="KEY", help="All keys from KEY to before this one.")
-]
-Stale = Annotated[
-    bool, typer.Option("--stale", help="Read the node's own state, which may be old.")
 ]
 
 
@@ -84,8 +80,7 @@ def get(
     span = _span(key, prefix, end)
     if span is None and count:
         raise ConfigError("--count without a range; accepted: with --prefix or --end")
-    consistency: Consistency = "stale" if stale else "linearizable"
-    options: dict[str, Any] = {"at": revision, "consistency": consistency}
+    options: dict[str, Any] = {"at": revision, "consistency": consistency_of(stale)}
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         if span is not None and count:
             number = client.store.count(**span, **options)
@@ -282,7 +277,7 @@ def status(
     JSON: revision, compacted, keys, size and quota (bytes), leases.
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
-        found = client.store.status(consistency="stale" if stale else "linearizable")
+        found = client.store.status(consistency=consistency_of(stale))
     lines = (f"{name}\t{number}" for name, number in found._asdict().items())
     emit(as_json, found._asdict(), lambda: echo(*lines))
 

@@ -17,7 +17,7 @@ from braft_core.cli.options import (
     Urls,
     connect,
 )
-from braft_core.cli.output import Exit, echo, emit, reports_errors
+from braft_core.cli.output import Exit, echo, echo_lines, emit, reports_errors
 
 __all__ = ["app"]
 
@@ -143,9 +143,4 @@ def list_leases(
     """
     with connect(urls, token, timeout, tls_ca, tls_cert, tls_key) as client:
         found = [str(lease) for lease in client.store.leases.ids()]
-    emit(as_json, {"leases": found}, lambda: _echo_lines(found))
-
-
-def _echo_lines(lines: list[str]) -> None:
-    for line in lines:
-        echo(line)
+    emit(as_json, {"leases": found}, lambda: echo_lines(found))
