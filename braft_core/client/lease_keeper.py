@@ -15,11 +15,12 @@ from typing import Final
 from braft_core.errors import BraftError
 from braft_core.runtime import clock
 from braft_core.runtime.workers import SpawnedThread, ThreadWorker
+from braft_core.services.store.leases import MAX_RENEWED
 from braft_core.store.caller import StoreCaller
 from braft_core.store.held_leases import HeldLeases
 from braft_core.store.lease import CLOSE_TIMEOUT, Lease
 
-__all__ = ["MAX_RENEWED", "LeaseKeeper"]
+__all__ = ["LeaseKeeper"]
 
 _log = logging.getLogger(__name__)
 
@@ -27,8 +28,6 @@ _log = logging.getLogger(__name__)
 #: node can be asked in time.
 _PART: Final = 6
 _LEAST_WAIT: Final = 0.5
-#: Most leases in one renewal.
-MAX_RENEWED: Final = 10_000
 #: How long :meth:`LeaseKeeper.close` waits for callbacks, seconds.
 _CLOSE_WAIT: Final = 1.0
 _CLOSED: Final = "the client was closed"

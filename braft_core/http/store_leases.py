@@ -5,7 +5,6 @@ A lease is renewed by whoever holds it, at least once in each ttl.
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, Final
 
 from falcon.asgi import Request, Response
@@ -30,11 +29,13 @@ from braft_core.http.params import integer_param, text_param, timeout_param
 from braft_core.http.problems import BadInput, Refused
 from braft_core.http.reads import READ, STALENESS, TOO_STALE, read
 from braft_core.http.store import LEASE_ID
+from braft_core.services.store.leases import MAX_RENEWED
 from braft_core.store.json_form import bytes_json, lease_of
+from braft_core.store.lease import draw_lease_id
 
 __all__ = ["LeaseResource", "LeasesResource", "RenewResource"]
 
-#: Ids of a page by default, and at most; ids of one renewal; keys of a lease that are shown.
+#: Ids of a page by default, and at most; keys of a lease that are shown.
 _MAX_IDS: Final = 10_000
 _MAX_KEYS: Final = 10_000
 _SECONDS: Final = {"type": "number", "exclusiveMinimum": 0}
@@ -112,7 +113,7 @@ class LeasesResource:
         ttl = given["ttl"]
         if type(ttl) not in (int, float):
             raise BadInput("ttl", ttl, "a number of seconds")
-        lease = lease_of("id", given["id"]) if "id" in given else secrets.randbits(63) or 1
+        lease = lease_of("id", given["id"]) if "id" in given else draw_lease_id()
         granted = await self._node.aexecute("store", "grant", lease, ttl, timeout=timeout)
         await send_json(resp, {"id": str(lease), "ttl": granted})
 
@@ -190,7 +191,7 @@ class RenewResource:
             },
             query=(TIMEOUT,),
             body=RequestBody(
-                {JSON: obj({"leases": array(LEASE_ID)})}, f"the ids, at most {_MAX_IDS:,}"
+                {JSON: obj({"leases": array(LEASE_ID)})}, f"the ids, at most {MAX_RENEWED:,}"
             ),
         )
     )
@@ -200,8 +201,8 @@ class RenewResource:
         if not isinstance(given, dict) or set(given) != {"leases"}:
             raise BadInput("request body", given, 'an object with "leases"')
         texts: Any = given["leases"]
-        if not isinstance(texts, list) or len(texts) > _MAX_IDS:
-            raise BadInput("leases", texts, f"a list of at most {_MAX_IDS} ids")
+        if not isinstance(texts, list) or len(texts) > MAX_RENEWED:
+            raise BadInput("leases", texts, f"a list of at most {MAX_RENEWED} ids")
         leases = [lease_of("a lease", each) for each in texts]
         ttls = await self._node.aexecute("store", "renew", leases, timeout=timeout)
         await send_json(resp, {"ttls": ttls})

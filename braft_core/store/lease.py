@@ -34,6 +34,11 @@ GONE: Final = "it has expired or was revoked"
 _SERVICE = "store"
 
 
+def draw_lease_id() -> int:
+    """Return a new id of a lease: 63 random bits, never 0."""
+    return secrets.randbits(63) or 1
+
+
 class Keeper(Protocol):
     """What renews the leases of a process. Any thread may call it."""
 
@@ -214,7 +219,7 @@ class Lease:
             if self._state != "new":
                 raise InvalidRequest(f"{self!r} was granted before; make another one")
             self._state, self._keeper = "granting", keeper
-            self.id = secrets.randbits(63) or 1
+            self.id = draw_lease_id()
         return self._monotonic()
 
     def _failed(self, error: BaseException) -> None:

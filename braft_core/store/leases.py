@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any, NamedTuple
 
 from braft_core.cluster_types import Consistency
 from braft_core.errors import LeaseNotFound
 from braft_core.store.caller import StoreCaller
+from braft_core.store.lease import GONE, draw_lease_id
 
 __all__ = ["LeaseInfo", "Leases"]
 
@@ -45,13 +45,13 @@ class Leases:
         :raises LeaseExists: there is a lease with this id.
         :raises InvalidArgument: the ttl or id is not accepted.
         """
-        lease = id or _draw()
+        lease = id or draw_lease_id()
         granted = self._caller.execute(self._service, "grant", lease, ttl, timeout=timeout)
         return LeaseInfo(lease, granted, granted, [])
 
     async def agrant(self, ttl: float, *, id: int = 0, timeout: float | None = None) -> LeaseInfo:
         """Call :meth:`grant` asynchronously."""
-        lease = id or _draw()
+        lease = id or draw_lease_id()
         granted = await self._caller.aexecute(self._service, "grant", lease, ttl, timeout=timeout)
         return LeaseInfo(lease, granted, granted, [])
 
@@ -144,15 +144,9 @@ class Leases:
         return found
 
 
-def _draw() -> int:
-    return secrets.randbits(63) or 1
-
-
 def _renewed(lease: int, ttl: float) -> float:
     if ttl == 0:
-        raise LeaseNotFound(
-            f"there is no lease {lease}: it has expired or was revoked", lease=lease
-        )
+        raise LeaseNotFound(f"there is no lease {lease}: {GONE}", lease=lease)
     return ttl
 
 
