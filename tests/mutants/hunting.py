@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import threading
+import queue
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +21,8 @@ _LOST = 3 * _HANGS
 #: What pytest returns if tests have failed.
 _FAILED = 1
 
-#: One warm process for each thread that hunts.
-_warm = threading.local()
+#: Warm processes that nobody uses right now: there are as many as hunt at the same time.
+_idle: queue.SimpleQueue[WarmProcess] = queue.SimpleQueue()
 
 
 class Outcome(NamedTuple):
@@ -33,11 +33,15 @@ class Outcome(NamedTuple):
 
 
 def hunt(mutant: Mutant) -> Outcome:
-    """Run the test that must find the mutant."""
+    """Run the test that must find the mutant. Thread-safe."""
     # Plain assertions: pytest cannot rewrite what is imported already.
     options = ["-q", "-x", "-n0", "--assert=plain", "-p", "no:cacheprovider"]
     options.append(f"--timeout={_HANGS}")
-    code, output = _process().run(mutant.name, [*options, mutant.found_by], str(ROOT))
+    process = _take()
+    try:
+        code, output = process.run(mutant.name, [*options, mutant.found_by], str(ROOT))
+    finally:
+        _idle.put(process)
     if code == _FAILED:
         return Outcome(True)
     if code == 0:
@@ -45,9 +49,10 @@ def hunt(mutant: Mutant) -> Outcome:
     return Outcome(False, f"pytest ended with {code}: {output[-500:]}")
 
 
-def _process() -> WarmProcess:
-    found: WarmProcess | None = getattr(_warm, "process", None)
-    if found is None:
-        found = _warm.process = WarmProcess(_LOST)
-        atexit.register(found.close)
-    return found
+def _take() -> WarmProcess:
+    try:
+        return _idle.get_nowait()
+    except queue.Empty:
+        process = WarmProcess(_LOST)
+        atexit.register(process.close)
+        return process

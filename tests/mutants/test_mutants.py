@@ -8,21 +8,33 @@ from __future__ import annotations
 import ast
 import importlib.util
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.mutants import MUTANTS, Mutant, by_name, every
+from tests.mutants import MUTANTS, by_name, every
 from tests.mutants.hunting import ROOT, hunt
 from tests.mutants.planting import Edit, StaleMutant, edited_source
 from tests.mutants.warm import WarmProcess
 
+#: Hunts at the same time: most tests that find a mutant wait for what it keeps from happening.
+_AT_ONCE = 4
+
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_mutant_is_found(mutant: Mutant) -> None:
-    outcome = hunt(mutant)
-    assert outcome.found, outcome.problem
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("area", sorted({mutant.area for mutant in MUTANTS}))
+def test_mutants_of_an_area_are_found(area: str) -> None:
+    chosen = [mutant for mutant in MUTANTS if mutant.area == area]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        outcomes = list(pool.map(hunt, chosen))
+    problems = {
+        mutant.name: outcome.problem
+        for mutant, outcome in zip(chosen, outcomes, strict=True)
+        if not outcome.found
+    }
+    assert problems == {}
 
 
 def test_a_mutant_is_found_in_a_process_of_its_own() -> None:
