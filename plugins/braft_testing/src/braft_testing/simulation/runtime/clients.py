@@ -229,9 +229,14 @@ class Clients:
         return Outcome.UNKNOWN, error
 
 
-@types.coroutine
-def _inside(process: Process, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+async def _inside(process: Process, work: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine as code of the process that it calls: it reads the clocks of that machine."""
+    return await _steps(process, work)
+
+
+@types.coroutine
+def _steps(process: Process, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Run each step of a coroutine inside the process."""
     step, value = work.send, None
     while True:
         try:
