@@ -103,8 +103,14 @@ class RaftCore(CoreStatus):
         """Advance the clock to ``now``. Call this before the other inputs of the same moment."""
         state = self._state
         state.now = max(state.now, now)
-        if state.role is Role.LEADER:
-            election.check_quorum(state)
+        if state.role is not Role.LEADER:
+            election.election_tick(state)
+        elif state.now >= self.next_deadline() or durability.is_behind(state):
+            self._leader_tick()
+
+    def _leader_tick(self) -> None:
+        state = self._state
+        election.check_quorum(state)
         if state.role is Role.LEADER and durability.is_outpaced(state):
             state.become_follower(state.current_term, "", "its disk is slower than the others'")
         if state.role is Role.LEADER:
@@ -214,8 +220,9 @@ class RaftCore(CoreStatus):
         state = self._state
         durability.persisted(state, number)
         election.own_vote_durable(state)
-        replication.advance_commit(state)
-        reads.confirm(state)
+        if state.role is Role.LEADER:
+            replication.advance_commit(state)
+            reads.confirm(state)
 
     def applied(self, index: int) -> None:
         """Note that the state machine has applied everything up to ``index``."""
@@ -254,9 +261,11 @@ class RaftCore(CoreStatus):
 
     def poll(self) -> Ready | None:
         """Return the consequences of the inputs since the last call, ``None`` without any."""
-        if self._state.role is Role.LEADER:
-            replication.replicate(self._state)
-            reads.start_round(self._state)
+        state = self._state
+        if state.role is Role.LEADER:
+            replication.replicate(state)
+            if state.pending_reads:
+                reads.start_round(state)
         return self._take_ready() if self._has_ready() else None
 
     def _has_ready(self) -> bool:
@@ -268,8 +277,8 @@ class RaftCore(CoreStatus):
             or state.reads
             or state.log.has_unstable
             or state.restoring is not None
-            or state.hard_state != state.emitted_hard_state
-            or self._applicable() > state.handed_to_apply_index
+            or state.emitted_hard_state != (state.current_term, state.voted_for)
+            or min(state.commit_index, state.log.durable_index) > state.handed_to_apply_index
         )
 
     def _take_ready(self) -> Ready:
@@ -308,20 +317,18 @@ class RaftCore(CoreStatus):
 
     def _changed_hard_state(self) -> HardState | None:
         state = self._state
-        if state.hard_state == state.emitted_hard_state:
+        if state.emitted_hard_state == (state.current_term, state.voted_for):
             return None
         state.emitted_hard_state = state.hard_state
         return state.hard_state
 
-    def _applicable(self) -> int:
-        """Return the last index that may be applied: committed, and durable here.
+    def _take_committed(self) -> list[Entry]:
+        """Return the entries that may be applied now: committed, and durable here.
 
         After a restart the log must reach as far as the state machine did.
         """
-        return min(self._state.commit_index, self._state.log.durable_index)
-
-    def _take_committed(self) -> list[Entry]:
-        state, limit = self._state, self._applicable()
+        state = self._state
+        limit = min(state.commit_index, state.log.durable_index)
         if limit <= state.handed_to_apply_index:
             return []
         first, state.handed_to_apply_index = state.handed_to_apply_index + 1, limit

@@ -15,7 +15,7 @@ from __future__ import annotations
 from braft_core.raft.ready import Batch, Ready
 from braft_core.raft.state import RaftState
 
-__all__ = ["is_outpaced", "persisted", "record_batch", "vote_is_durable"]
+__all__ = ["is_behind", "is_outpaced", "persisted", "record_batch", "vote_is_durable"]
 
 
 #: A write counts as at most this many election timeouts. A longer one was probably a suspended
@@ -55,7 +55,7 @@ def persisted(state: RaftState, number: int) -> None:
 
 def vote_is_durable(state: RaftState) -> bool:
     """Return True if the current term and vote would survive a crash."""
-    return state.durable_hard_state == state.hard_state
+    return state.durable_hard_state == (state.current_term, state.voted_for)
 
 
 def _wait_for_others(state: RaftState) -> None:
@@ -66,6 +66,11 @@ def _wait_for_others(state: RaftState) -> None:
     """
     wait = state.last_sync_seconds * (2.0 + state.random())
     state.election_deadline = max(state.election_deadline, state.now + wait)
+
+
+def is_behind(state: RaftState) -> bool:
+    """Return True while :func:`is_outpaced` must look at each moment."""
+    return bool(state.outpaced_at) or state.commit_index > state.log.durable_index
 
 
 def is_outpaced(state: RaftState) -> bool:

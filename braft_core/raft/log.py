@@ -40,6 +40,7 @@ class RaftLog:
         "compacted_index",
         "compacted_term",
         "durable_index",
+        "last_index",
         "size",
         "voters",
     )
@@ -58,6 +59,8 @@ class RaftLog:
         self._configurations: list[tuple[int, Configuration]] = [(base_index, base)]
         #: Ids of the voters of the configuration in use; cached because every message needs them.
         self.voters = base.voters
+        #: Index of the last entry.
+        self.last_index = compacted_index
         self._taken_index = compacted_index
         self._truncate_from: int | None = None
         self._truncation_batch = 0
@@ -73,11 +76,6 @@ class RaftLog:
     def first_index(self) -> int:
         """Index of the first entry of the log; of an empty log, the next index."""
         return self.compacted_index + 1
-
-    @property
-    def last_index(self) -> int:
-        """Index of the last entry."""
-        return self.compacted_index + len(self._entries)
 
     @property
     def last_term(self) -> int:
@@ -159,6 +157,7 @@ class RaftLog:
                 last_index=self.last_index,
             )
         self._entries.extend(entries)
+        self.last_index += len(entries)
         self.size += _size(entries)
         changed = False
         for entry in entries:
@@ -178,6 +177,7 @@ class RaftLog:
         position = index - self.compacted_index - 1
         self.size -= _size(self._entries[position:])
         del self._entries[position:]
+        self.last_index = index - 1
         if index <= self._taken_index:
             pending = self._truncate_from
             self._truncate_from = index if pending is None else min(pending, index)
@@ -215,7 +215,7 @@ class RaftLog:
         self._configurations = [(meta.configuration_index, meta.configuration)]
         self.voters = meta.configuration.voters
         self.compacted_index, self.compacted_term = meta.index, meta.term
-        self._taken_index = meta.index
+        self.last_index = self._taken_index = meta.index
         self._truncate_from = None
         self._truncation_batch = next_batch
         self.durable_index = 0

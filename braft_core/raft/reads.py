@@ -47,9 +47,10 @@ def _read_index(state: RaftState) -> int:
 
 
 def start_round(state: RaftState) -> None:
-    """Start a round that proves leadership, unless one is under way and not yet overdue."""
-    if state.role is not Role.LEADER or not state.pending_reads:
-        return
+    """Start a round that proves leadership, unless one is under way and not yet overdue.
+
+    The caller has checked that this server leads and that reads wait.
+    """
     if all(read.announced for read in state.pending_reads) or not state.other_voters:
         return
     waiting = any(read.announced for read in state.pending_reads)

@@ -88,6 +88,8 @@ def replicate(state: RaftState) -> None:
     config = state.config
     last = state.log.last_index
     for server, progress in state.progress.items():
+        if progress.next_index == last + 1 and progress.state is ProgressState.REPLICATE:
+            continue
         while progress.may_send(config.max_inflight_messages, config.max_inflight_bytes):
             low = progress.next_index
             if not _log_reaches(state, progress):
@@ -163,7 +165,9 @@ def on_append_response(state: RaftState, message: AppendEntriesResponse) -> None
         return
     if message.success:
         if progress.accepted(record.last_index):
-            advance_commit(state)
+            # What is committed already cannot move the majority's index.
+            if progress.match_index > state.commit_index:
+                advance_commit(state)
             # A leader that commits its own removal has stepped down now.
             if state.role is Role.LEADER:
                 transfer.on_caught_up(state, message.sender)

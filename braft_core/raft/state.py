@@ -182,7 +182,7 @@ class RaftState:
 
     def respond(self, message: Message) -> None:
         """Send a response once our term and vote are durable (Raft §5.1, §5.2)."""
-        if self.durable_hard_state == self.hard_state:
+        if self.durable_hard_state == (self.current_term, self.voted_for):
             self.messages.append(message)
         else:
             self.messages_after_persist.append(message)

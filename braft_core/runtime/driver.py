@@ -211,11 +211,13 @@ class Driver:
                 self._check_taken(message.meta)
         while self._calls:
             self._calls.popleft()[0]()
-        self._take_requests()
+        if self._requests:
+            self._take_requests()
         self._place_waiting()
         while (ready := core.poll()) is not None:
             self._handle(ready)
-            self._place_waiting()
+            if self._commands or self._queries:
+                self._place_waiting()
         self._staleness.observe_leadership(core, now, self._applier.applied_index)
         if now >= self._sweep_at:
             self._sweep(now)
@@ -382,12 +384,13 @@ class Driver:
         writer = self._writer
         if writer is None:
             raise InvariantViolation("the driver was woken before it was started")
-        if not ready.must_persist and writer.idle:
+        must_persist = ready.must_persist
+        if not must_persist and writer.idle:
             self._send(ready.messages_after_persist)
             self.core.persisted(ready.number)
             return
         batch = None
-        if ready.must_persist:
+        if must_persist:
             batch = WriteBatch(ready.hard_state, ready.truncate_from, entries=ready.entries)
             if ready.snapshot is not None:
                 batch.reset = (ready.snapshot.index, ready.snapshot.term)
@@ -423,8 +426,8 @@ class Driver:
 
     def _arm_timer(self) -> None:
         due = self.core.next_deadline()
-        if self._requests_wait:
-            due = min(due, self._sweep_at)
+        if self._sweep_at < min(due, self._timer_at) and self._requests_wait:
+            due = self._sweep_at
         if due < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()

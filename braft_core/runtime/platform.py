@@ -79,6 +79,13 @@ class Platform(abc.ABC):
         """Return a random number from 0 to 1, unpredictable to others."""
 
     @abc.abstractmethod
+    def new_random(self) -> Callable[[], float]:
+        """Return a source of random numbers from 0 to 1 for one node, seeded unpredictably.
+
+        For what is random and no secret, such as election timeouts: drawing is no system call.
+        """
+
+    @abc.abstractmethod
     def random_bytes(self, count: int) -> bytes:
         """Return random bytes, unpredictable to others."""
 
@@ -113,6 +120,9 @@ class _Threads(Platform):
 
     def random(self) -> float:
         return self._random()
+
+    def new_random(self) -> Callable[[], float]:
+        return random.Random().random  # noqa: S311 - no secret; seeded by the system
 
     def random_bytes(self, count: int) -> bytes:
         return secrets.token_bytes(count)

@@ -147,7 +147,7 @@ def _core(components: Components) -> RaftCore:
             request_timeout=settings.election_timeout / 2,
             max_uncommitted_entries=settings.max_outstanding,
         ),
-        random=components.platform.random,
+        random=components.platform.new_random(),
         now=clock.monotonic(),
         hard_state=stored.hard_state or HardState(),
         entries=stored.entries,

@@ -116,10 +116,13 @@ class StalenessBound:
         if commit < self._newest:
             return
         self._newest = commit
-        reached = [when for when, index in self._said if index <= applied]
-        self._as_of = max(self._as_of, *reached) if reached else self._as_of
-        ahead = tuple(said for said in self._said if said[1] > applied)
-        self._said = (*ahead[:1], (as_of, commit))
+        ahead: tuple[tuple[float, int], ...] = ()
+        for said in self._said:
+            if said[1] > applied:
+                ahead = ahead or (said,)
+            elif said[0] > self._as_of:
+                self._as_of = said[0]
+        self._said = (*ahead, (as_of, commit))
 
     def seconds(self, now: float, applied: int) -> float:
         """Return how old the state with ``applied`` entries may be; infinity if unknown."""

@@ -33,6 +33,10 @@ class VirtualPlatform(Platform):
         """See the base class."""
         return self._rng.random()
 
+    def new_random(self) -> Callable[[], float]:
+        """See the base class."""
+        return self._rng.random
+
     def random_bytes(self, count: int) -> bytes:
         """See the base class."""
         return self._rng.randbytes(count)
