@@ -319,10 +319,12 @@ class Node(ClusterCalls, SnapshotCalls):
             )
 
     def _running(self) -> NodeThreads:
-        self._check_process()
-        if self._host is None:
+        if generation() != self._generation:
+            self._check_process()
+        host = self._host
+        if host is None:
             raise Stopped("the node is not running; call start() or use it in a with statement")
-        return self._host
+        return host
 
     def _watch_distribution(self, callback: Callable[..., None]) -> Callable[[], None]:
         return self._running().watch_distribution(callback)

@@ -50,14 +50,13 @@ class RequestCalls:
         :raises OutcomeUnknown: it may have been applied; the deadline passed or the node stopped.
         :raises Rejected: it was applied, and its answer is this error.
         """
-        return self._execute(self._running().sessions.shared, service, command, args, timeout)
+        return self._execute(None, service, command, args, timeout)
 
     async def aexecute(
         self, service: str, command: str, *args: Any, timeout: float | None = None
     ) -> Any:
         """Call :meth:`execute` asynchronously. Cancelling does not take the command back."""
-        shared = self._running().sessions.shared
-        return await self._aexecute(shared, service, command, args, timeout)
+        return await self._aexecute(None, service, command, args, timeout)
 
     def query(
         self,
@@ -174,7 +173,7 @@ class RequestCalls:
 
     def _execute(
         self,
-        client_session: ClientSession,
+        client_session: ClientSession | None,
         service: str,
         command: str,
         args: tuple[Any, ...],
@@ -182,14 +181,14 @@ class RequestCalls:
     ) -> Any:
         request = self._command(client_session, service, command, args, timeout, None)
         try:
-            self._running().execute(request)
+            request.client_session.submit(request)
             return self._wait(request)
         finally:
             request.finish()
 
     async def _aexecute(
         self,
-        client_session: ClientSession,
+        client_session: ClientSession | None,
         service: str,
         command: str,
         args: tuple[Any, ...],
@@ -198,23 +197,27 @@ class RequestCalls:
         loop = asyncio.get_running_loop()
         request = self._command(client_session, service, command, args, timeout, loop)
         try:
-            self._running().execute(request)
+            request.client_session.submit(request)
             return await request.awaitable
         finally:
-            request.finish()
+            if not request.finished:  # it is when it was answered together with others
+                request.finish()
 
     def _command(
         self,
-        client_session: ClientSession,
+        client_session: ClientSession | None,
         service: str,
         command: str,
         args: tuple[Any, ...],
         timeout: float | None,
         loop: asyncio.AbstractEventLoop | None,
     ) -> SessionCommand:
-        components = self._running().components
+        """Make a command. :param client_session: ``None`` for the one that all calls share."""
+        host = self._running()
+        host.check_open()
+        components = host.components
         components.machine.check_call(service, command, len(args))
-        data = encode_command(components.serializer, service, command, list(args))
+        data = encode_command(components.serializer, service, command, args)
         limit = self._settings.max_value_bytes
         if len(data) > limit:
             raise TooLarge(
@@ -223,7 +226,10 @@ class RequestCalls:
                 size=len(data),
                 limit=limit,
             )
-        return SessionCommand(client_session, data, self._timeout(timeout), loop)
+        wait = self._settings.request_timeout if timeout is None else self._timeout(timeout)
+        if client_session is None:
+            client_session = host.sessions.shared
+        return SessionCommand(client_session, data, wait, loop)
 
     def _query(
         self,

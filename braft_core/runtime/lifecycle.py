@@ -38,7 +38,7 @@ from braft_core.runtime.node_snapshots import NodeSnapshots
 from braft_core.runtime.requests import Command, Query
 from braft_core.runtime.security_check import security_warning
 from braft_core.runtime.server import Server
-from braft_core.runtime.sessions import SessionCommand, Sessions
+from braft_core.runtime.sessions import Sessions
 from braft_core.runtime.watch_hub import WatchHub
 from braft_core.runtime.writer import as_storage_error
 
@@ -248,10 +248,11 @@ class NodeThreads:
 
     def submit(self, request: Command | Query) -> None:
         """Take a request; the answer comes by its future."""
-        self._check_open()
+        self.check_open()
         self._server.submit(request)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Return if requests are taken. :raises Stopped: the node has stopped, or stops."""
         if self.failure is not None:
             raise Stopped(f"the node has stopped: {self.failure.message}")
         if self._closed:
@@ -261,11 +262,6 @@ class NodeThreads:
     def sessions(self) -> Sessions:
         """Client sessions."""
         return self._server.sessions
-
-    def execute(self, command: SessionCommand) -> None:
-        """Take a command of a session; the answer comes by its future."""
-        self._check_open()
-        command.client_session.submit(command)
 
     @property
     def staleness(self) -> float:
@@ -283,7 +279,7 @@ class NodeThreads:
             query.lease = consistency == "lease"
             self.submit(query)
         elif consistency == "stale":
-            self._check_open()
+            self.check_open()
             query.sent = True
             self._applier.read(0, [query])
         else:
@@ -320,14 +316,14 @@ class NodeThreads:
         deadline = clock.monotonic() + timeout
         if not self._server.condition.wait_for(self._settled, deadline):
             raise self._not_ready(timeout)
-        self._check_open()
+        self.check_open()
 
     async def await_ready(self, timeout: float) -> None:
         """See :meth:`Node.await_ready`. On the caller's loop."""
         deadline = clock.monotonic() + timeout
         if not await self._server.condition.await_for(self._settled, deadline):
             raise self._not_ready(timeout)
-        self._check_open()
+        self.check_open()
 
     def _settled(self) -> bool:
         """Return whether waiting is over: the node is ready, or it has ended."""
@@ -404,7 +400,7 @@ class NodeThreads:
     @property
     def watchers(self) -> WatchHub:
         """Watchers of the store."""
-        self._check_open()
+        self.check_open()
         return self._server.watchers
 
     def watch_distribution(

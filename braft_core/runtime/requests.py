@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, ClassVar, Protocol
 
 from braft_core.errors import (
     BraftError,
@@ -34,6 +34,13 @@ __all__ = [
 _NO_ANSWER = (NotApplied, OutcomeUnknown, SessionExpired)
 
 
+class Holder(Protocol):
+    """Holds something for each of its requests until they are answered."""
+
+    def release(self, requests: Sequence[Any]) -> None:
+        """Release what is held for requests whose futures are done. On their caller's loop."""
+
+
 class Request:
     """A request whose caller waits until ``deadline`` (monotonic seconds).
 
@@ -41,12 +48,14 @@ class Request:
     unknown", before that it is surely not applied.
     """
 
-    __slots__ = ("deadline", "future", "loop", "sent")
+    __slots__ = ("deadline", "future", "holder", "loop", "sent")
 
     def __init__(self, timeout: float, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.deadline = clock.monotonic() + timeout
         self.loop = loop
         self.sent = False
+        #: Released together with other requests that are answered in the same wake-up of a loop.
+        self.holder: Holder | None = None
         self.future: asyncio.Future[Any] | concurrent.futures.Future[Any]
         self.future = loop.create_future() if loop is not None else concurrent.futures.Future()
 
@@ -116,6 +125,7 @@ class SupersededAttempt(Command):
         self.deadline = command.deadline
         self.loop = command.loop
         self.future = command.future
+        self.holder = None
         self.sent = True
 
     def classify(self, error: BraftError) -> BraftError | None:
@@ -163,17 +173,20 @@ class IndexQuery(Query):
 
 def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
     """Give each request its answer (an error if it is a ``BraftError``). Any thread."""
-    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Any, Any]]] = {}
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[Request, Any]]] = {}
     for request, answer in pairs:
         if isinstance(answer, BraftError):
             verdict = request.classify(answer)
             if verdict is None:
                 continue
             answer = verdict
-        if request.loop is None:
+        loop = request.loop
+        if loop is None:
             _settle_one(request.future, answer)
+        elif loop in by_loop:
+            by_loop[loop].append((request, answer))
         else:
-            by_loop.setdefault(request.loop, []).append((request.future, answer))
+            by_loop[loop] = [(request, answer)]
     for loop, answers in by_loop.items():
         try:
             loop.call_soon_threadsafe(_settle_all, answers)
@@ -182,9 +195,26 @@ def settle(pairs: Iterable[tuple[Request, Any]]) -> None:
             continue
 
 
-def _settle_all(answers: list[tuple[Any, Any]]) -> None:
-    for future, answer in answers:
-        _settle_one(future, answer)
+def _settle_all(answers: list[tuple[Request, Any]]) -> None:
+    """Set the futures of one loop, on that loop, then release what is held for the requests."""
+    held: dict[Holder, list[Request]] = {}
+    for request, answer in answers:
+        future = request.future
+        if future.done():
+            continue
+        if isinstance(answer, BraftError):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+        holder = request.holder
+        if holder is None:
+            continue
+        if holder in held:
+            held[holder].append(request)
+        else:
+            held[holder] = [request]
+    for holder, requests in held.items():
+        holder.release(requests)
 
 
 def _settle_one(future: Any, answer: Any) -> None:

@@ -15,9 +15,10 @@ Methods may be called from any thread unless marked otherwise.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 from braft_core.abc import Serializer
@@ -71,20 +72,18 @@ class Window:
         self._next = 1
         self._under_way: set[int] = set()
 
-    @property
-    def full(self) -> bool:
-        """Whether no sequence number is left to take."""
-        return self._next - self.first_unacknowledged >= WINDOW
-
     def take(self) -> int:
-        """Return the next number."""
-        number, self._next = self._next, self._next + 1
+        """Return the next number, 0 if none is left to take."""
+        number = self._next
+        if number - self.first_unacknowledged >= WINDOW:
+            return 0
+        self._next = number + 1
         self._under_way.add(number)
         return number
 
-    def done(self, number: int) -> None:
-        """Acknowledge the answer of a command, or record that its caller left."""
-        self._under_way.discard(number)
+    def done(self, numbers: Iterable[int]) -> None:
+        """Acknowledge the answers of commands, or record that their callers left."""
+        self._under_way.difference_update(numbers)
         while (
             self.first_unacknowledged < self._next
             and self.first_unacknowledged not in self._under_way
@@ -168,16 +167,16 @@ class SessionCommand(RetryableCommand):
         timeout: float,
         loop: asyncio.AbstractEventLoop | None,
     ) -> None:
-        super().__init__(client_session.sessions, plain, timeout, loop)
-        self.client_session = client_session
-        self.plain = plain
+        # What the classes above set, without a call for each of them: every write makes one.
+        self.deadline = clock.monotonic() + timeout
+        self.loop = loop
+        self.future = loop.create_future() if loop is not None else concurrent.futures.Future()
+        self.sent = self.unknown = self.finished = False
+        self.data = self.plain = plain
+        self._sessions = client_session.sessions
+        self.holder = self.client_session = client_session
         self.window: Window | None = None
         self.number = 0
-
-    def place(self, window: Window) -> None:
-        """Take the next number of the session. The caller holds the session's lock."""
-        self.window, self.number = window, window.take()
-        self.stamp(window)
 
     def stamp(self, window: Window) -> None:
         """Encode the session's fields, as they are now. The caller holds the session's lock."""
@@ -207,10 +206,7 @@ class SessionCommand(RetryableCommand):
 
     def finish(self) -> None:
         """Record that the caller has its answer or has left."""
-        with self.client_session.lock:
-            self.finished = True
-            if self.window is not None:
-                self.window.done(self.number)
+        self.client_session.release((self,))
 
     def classify(self, error: BraftError) -> BraftError | None:
         """See :meth:`Request.classify`."""
@@ -258,7 +254,8 @@ class ClientSession:
             if command.finished:
                 return
             window = self._window
-            if window is not None and window.full:
+            number = window.take() if window is not None else 0
+            if window is not None and not number:
                 if not self._renews:
                     name = shown(window.session)
                     raise Busy(
@@ -272,11 +269,28 @@ class ClientSession:
                 self._waiting.append(command)
                 opens, self._opening = not self._opening, True
             else:
-                command.place(window)
+                command.window, command.number = window, number
+                command.stamp(window)
         if window is not None:
             self.sessions.submit(command)
         elif opens:
             self.open()
+
+    def release(self, commands: Sequence[SessionCommand]) -> None:
+        """Record that the callers of these commands have their answers or have left."""
+        with self.lock:
+            numbers: dict[Window, list[int]] = {}
+            for command in commands:
+                command.finished = True
+                window = command.window
+                if window is None:
+                    continue
+                if window in numbers:
+                    numbers[window].append(command.number)
+                else:
+                    numbers[window] = [command.number]
+            for window, done in numbers.items():
+                window.done(done)
 
     def expired(self, command: SessionCommand, error: SessionExpired) -> BraftError | None:
         """Handle a session, or a number in it, that the state machine no longer knows."""

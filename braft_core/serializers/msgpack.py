@@ -29,6 +29,11 @@ _EXT12: Final = b"\xc7\x0c\xff"
 _SLICE: Final = 64 << 10
 #: Values that are encoded at once, for the same reason: this takes a few milliseconds.
 _AT_ONCE: Final = 64 << 10
+#: Packers that nobody uses at the moment; to make one takes longer than to pack a command. Taken
+#: out while in use, because a finalizer or another thread may encode meanwhile.
+_idle_packers: list[msgpack.Packer] = []
+#: A packer is not kept after longer results than this, because its buffer never shrinks.
+_KEPT_BUFFER: Final = 256 << 10
 #: Types that are not containers.
 _SINGLE: Final = frozenset({type(None), bool, int, float, str, bytes})
 _NIL: Final = b"\xc0"
@@ -51,8 +56,7 @@ class MsgpackSerializer(Serializer):
         """Encode a value. :raises TypeError: it is not plain; names what is wrong."""
         if check_plain(value) > _AT_ONCE:
             return b"".join(_packed(value, msgpack.Packer()))
-        packed: bytes = msgpack.packb(value)
-        return packed
+        return _packed_at_once(value)
 
     def dumps_slowly(self, value: Any, size: int) -> Iterator[bytes]:
         """Return the bytes of :meth:`dumps` in pieces of ``size``, for large values.
@@ -73,7 +77,7 @@ class MsgpackSerializer(Serializer):
                 if len(data) <= _SLICE
                 else _unpack_slowly(data)
             )
-            if _may_hold_a_timestamp(data):
+            if _FF in data and _may_hold_a_timestamp(data):
                 check_plain(value)
         except Exception as error:  # the library may also raise errors that are not its own
             detail = str(error) or type(error).__name__
@@ -81,6 +85,17 @@ class MsgpackSerializer(Serializer):
                 f"not a msgpack value ({len(data)} bytes): {detail}", size=len(data)
             ) from error
         return value
+
+
+def _packed_at_once(value: Any) -> bytes:
+    try:
+        packer = _idle_packers.pop()
+    except IndexError:
+        packer = msgpack.Packer()
+    packed: bytes = packer.pack(value)
+    if len(packed) <= _KEPT_BUFFER:
+        _idle_packers.append(packer)
+    return packed
 
 
 def _may_hold_a_timestamp(data: bytes) -> bool:

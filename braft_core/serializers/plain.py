@@ -29,7 +29,7 @@ def check_plain(value: object) -> int:
 
     :raises TypeError: it is not plain; says what is accepted. A cycle counts as nested too deep.
     """
-    return _check(value, MAX_DEPTH)
+    return 1 if type(value) in _ATOMS else _check(value, MAX_DEPTH)
 
 
 def not_finite(values: Iterable[object]) -> float | None:
@@ -58,11 +58,17 @@ def _check(value: object, room: int) -> int:
     elif type(value) is int:
         _check_int(value)
     elif type(value) is list or type(value) is tuple:
-        _check_depth(room)
+        if room == 0:
+            raise _too_deep()
         for item in value:
-            count += _check(item, room - 1)
+            # Most items need no call.
+            if type(item) in _ATOMS or (type(item) is str and item.isascii()):
+                count += 1
+            else:
+                count += _check(item, room - 1)
     elif type(value) is dict:
-        _check_depth(room)
+        if room == 0:
+            raise _too_deep()
         for key, item in value.items():
             _check_key(key)
             count += 1 + _check(item, room - 1)
@@ -95,6 +101,5 @@ def _check_key(key: object) -> None:
         _check_text(key)
 
 
-def _check_depth(room: int) -> None:
-    if room == 0:
-        raise TypeError(f"the value is nested deeper than {MAX_DEPTH} lists and dicts")
+def _too_deep() -> TypeError:
+    return TypeError(f"the value is nested deeper than {MAX_DEPTH} lists and dicts")

@@ -99,13 +99,15 @@ def encode_command(
     try:
         data = bytes((FORMAT, serializer.tag)) + serializer.dumps([service, command, list(args)])
         if service in _PLAIN_ONLY:
-            _check_finite(service, command, args)
+            number = not_finite(args)
+            if number is not None:
+                raise _without_json(service, command, args, number)
         return data
     except TypeError as error:
         if isinstance(error.__cause__, UnicodeEncodeError):
             raise InvalidRequest(
                 f"{service}.{command}: {error}",
-                value=repr(args)[:80],
+                value=repr(list(args))[:80],
                 accepted="text without lone surrogates",
             ) from error
         if service in _PLAIN_ONLY:
@@ -115,17 +117,15 @@ def encode_command(
     return bytes((FORMAT | TYPED, serializer.tag)) + serializer.dumps([service, command, plain])
 
 
-def _check_finite(service: str, command: str, args: Sequence[Any]) -> None:
+def _without_json(service: str, command: str, args: Sequence[Any], number: float) -> InvalidRequest:
     # Only where the call enters: if the service refused what another version accepts, replicas
     # would differ.
-    number = not_finite(args)
-    if number is not None:
-        raise InvalidRequest(
-            f"{service}.{command}: {number} in {args!r:.80} has no form in JSON, in which others "
-            "read it; accepted: finite numbers, or a text that stands for it",
-            value=str(number),
-            accepted="finite numbers",
-        )
+    return InvalidRequest(
+        f"{service}.{command}: {number} in {list(args)!r:.80} has no form in JSON, in which others "
+        "read it; accepted: finite numbers, or a text that stands for it",
+        value=str(number),
+        accepted="finite numbers",
+    )
 
 
 def _check_comes_back(service: str, command: str, plain: Any) -> None:
@@ -199,7 +199,14 @@ def _parts(serializers: Mapping[int, Serializer], data: bytes) -> tuple[str, str
     serializer = serializers.get(data[1])
     if serializer is None:
         serializer = Serializers(serializers.values()).by_tag(data[1])
-    parts = _loads(serializer, data[_HEADS[data[0]] :])
+    try:
+        parts = serializer.loads(data[_HEADS[data[0]] :])
+    except (DecodeError, MemoryError):
+        raise
+    except Exception as error:  # a plugin that breaks its contract must not stop the node
+        raise DecodeError(
+            f"not a command: serializer {serializer.name!r} raised {type(error).__name__}"
+        ) from error
     if type(parts) is list and len(parts) == 3:
         service, command, args = parts
         if type(service) is str and type(command) is str and type(args) is list:
@@ -303,17 +310,6 @@ def decode_outcome(data: bytes) -> Any:
         case [1, str(code), str(message), dict(facts)]:
             return from_wire(code, message, facts)
     return DecodeError(f"not an outcome: {len(data)} bytes", size=len(data))
-
-
-def _loads(serializer: Serializer, data: bytes) -> Any:
-    try:
-        return serializer.loads(data)
-    except (DecodeError, MemoryError):
-        raise
-    except Exception as error:  # a plugin that breaks its contract must not stop the node
-        raise DecodeError(
-            f"not a command: serializer {serializer.name!r} raised {type(error).__name__}"
-        ) from error
 
 
 def _text(message: str) -> str:

@@ -168,7 +168,10 @@ class SessionTable:
         if session is None:
             return  # the command itself ended its session, by closing it or by opening one too many
         charge = SMALL
-        if type(outcome) not in _SCALARS or _is_wide(outcome):
+        kept_as_it_is = type(outcome) in _SCALARS
+        if type(outcome) is int:  # a snapshot holds 64 bits
+            kept_as_it_is = INT_MIN <= outcome <= INT_MAX
+        if not kept_as_it_is:
             outcome = _keep(outcome)
             charge = _charge(outcome)
         session.answers[sequence] = outcome
@@ -268,11 +271,6 @@ class SessionTable:
 
 # --------------------------------------------------------------------------------------------
 # Answers
-
-
-def _is_wide(scalar: Any) -> bool:
-    """Return whether it is an int too large for a snapshot to hold as it is."""
-    return type(scalar) is int and not INT_MIN <= scalar <= INT_MAX
 
 
 def _keep(outcome: Any) -> _Kept:

@@ -66,6 +66,8 @@ SESSIONS = "$sessions"
 #: Makes an iterator for another thread of a capture that only the owner of the state may touch.
 SliceReader = Callable[[SlicedCapture], Iterator[bytes]]
 
+#: ``tuple.__new__`` skips the Python-level ``__new__`` of a named tuple.
+_new_tuple: Any = tuple.__new__
 _COMMAND = int(EntryType.COMMAND)
 #: Entries that only Raft uses.
 _NOT_APPLIED = frozenset({EntryType.NOOP, EntryType.BARRIER, EntryType.CONFIGURATION})
@@ -158,7 +160,7 @@ class StateMachine:
             if kind not in _NOT_APPLIED:
                 raise UnsupportedEncoding(f"an entry of type {kind}; upgrade this node", type=kind)
             return None
-        context = CommandContext(index, term, appended_at)
+        context: CommandContext = _new_tuple(CommandContext, (index, term, appended_at))
         if data[:1] in _IN_SESSION:
             return self._apply_once(data, context)
         return self._execute(data, context)
@@ -218,6 +220,8 @@ class StateMachine:
         :raises UnknownService, UnknownCommand: there is no such service or command here.
         :raises CommandFailed: the command takes another number of arguments.
         """
+        if (service, command, count) in self._executable:
+            return
         if service not in self._commands:
             raise self._unknown(service)
         commands = self._commands[service]

@@ -378,19 +378,68 @@ async def test_a_node_that_stops_answers_everybody() -> None:
         node.command(other)
 
 
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 30)), max_size=60))
-def test_the_floor_is_the_lowest_number_under_way(steps: list[tuple[bool, int]]) -> None:
+@given(st.lists(st.one_of(st.none(), st.lists(st.integers(0, 30), max_size=5)), max_size=60))
+def test_the_floor_is_the_lowest_number_under_way(steps: list[list[int] | None]) -> None:
     window, under_way, given_out = Window(bytes(16)), set[int](), 0
-    for takes, which in steps:
-        if takes:
+    for done in steps:
+        if done is None:
             given_out += 1
             assert window.take() == given_out
             under_way.add(given_out)
         elif given_out:
-            number = which % given_out + 1
-            under_way.discard(number)
-            window.done(number)
+            numbers = [which % given_out + 1 for which in done]
+            under_way.difference_update(numbers)
+            window.done(numbers)
         assert window.first_unacknowledged == min(under_way, default=given_out + 1)
+
+
+@on_loop
+async def test_commands_that_are_answered_together_are_acknowledged_together() -> None:
+    """A forwarded command among them has no session here; another session has its own numbers."""
+    node, client_session, first = await _started()
+    second, third = node.command(client_session), node.command(client_session)
+    other = ClientSession(node.sessions, renews=True)
+    foreign = node.command(other)
+    forwarded = Command(PLAIN, PATIENCE, asyncio.get_running_loop())
+    settle([(first, 1), (forwarded, 2), (foreign, 3), (third, Conflict("no"))])
+    assert await forwarded.awaitable == 2
+    assert [each.finished for each in (first, second, third, foreign)] == [True, False, True, True]
+    assert decode_session_stamp(node.command(client_session).data)[2] == second.number
+    settle([(second, 4)])
+    assert await second.awaitable == 4
+    assert decode_session_stamp(node.command(client_session).data)[2] == third.number + 1
+
+
+@on_loop
+async def test_a_cancelled_command_keeps_its_number_until_its_caller_has_left() -> None:
+    node, client_session, first = await _started()
+    second = node.command(client_session)
+    first.awaitable.cancel()
+    settle([(first, 1), (second, 2)])
+    assert await second.awaitable == 2
+    assert not first.finished
+    assert decode_session_stamp(node.command(client_session).data)[2] == first.number
+    first.finish()
+    assert decode_session_stamp(node.command(client_session).data)[2] == second.number + 1
+
+
+@on_loop
+async def test_the_success_of_a_superseded_attempt_leaves_the_number_to_the_caller() -> None:
+    node, client_session, first = await _started()
+    settle([(SupersededAttempt(first), 1)])
+    assert await first.awaitable == 1
+    assert decode_session_stamp(node.command(client_session).data)[2] == first.number
+    first.finish()
+    assert decode_session_stamp(node.command(client_session).data)[2] == first.number + 1
+
+
+@on_loop
+async def test_a_command_of_a_session_has_all_that_requests_have() -> None:
+    """It is made in one step, without the constructors of its base classes."""
+    _, _, command = await _started()
+    slots = [name for each in type(command).__mro__ for name in getattr(each, "__slots__", ())]
+    assert {"deadline", "holder", "unknown", "number"} <= set(slots)
+    assert all(hasattr(command, name) for name in slots)
 
 
 # --------------------------------------------------------------------------------------------

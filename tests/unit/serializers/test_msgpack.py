@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import msgpack
@@ -120,13 +122,13 @@ def test_a_large_value_is_encoded_in_short_calls(
 ) -> None:
     expected = msgpack.packb(value)
     at_once: list[int] = []
-    whole = msgpack.packb
 
-    def watched(value: Any) -> bytes:
-        at_once.append(check_plain(value))
-        return whole(value)  # type: ignore[no-any-return]  # it has no type information
+    class Watched(msgpack.Packer):  # type: ignore[misc]  # it has no type information
+        def pack(self, value: Any) -> bytes:
+            at_once.append(check_plain(value))
+            return super().pack(value)  # type: ignore[no-any-return]  # as above
 
-    monkeypatch.setattr(msgpack, "packb", watched)
+    monkeypatch.setattr(msgpack, "Packer", Watched)
     assert MsgpackSerializer().dumps(value) == expected
     assert MsgpackSerializer().dumps([1]) == b"\x91\x01"
     assert max(at_once) <= 64 << 10
@@ -176,3 +178,35 @@ def test_encoding_piece_by_piece_gives_the_same_bytes(value: Any, size: int) -> 
 def test_encoding_piece_by_piece_refuses_before_the_first() -> None:
     with pytest.raises(TypeError, match="not a plain value"):
         MsgpackSerializer().dumps_slowly([0, object()], 100)
+
+
+def test_threads_that_encode_at_one_time_do_not_share_a_packer() -> None:
+    serializer = MsgpackSerializer()
+    values = [[f"{number}" * 50, number, b"x" * number] for number in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(serializer.dumps, values * 5))
+    assert found == [msgpack.packb(value) for value in values * 5]
+
+
+def test_a_finalizer_that_encodes_does_not_disturb_what_is_being_encoded() -> None:
+    """Packing a dict makes objects, so the garbage collector may run in the middle of it."""
+    serializer, encoded = MsgpackSerializer(), list[bytes]()
+
+    class Garbage:
+        def __init__(self) -> None:
+            self.cycle = self
+
+        def __del__(self) -> None:
+            encoded.append(serializer.dumps("from a finalizer"))
+
+    value = {f"key {number}": {"n": number} for number in range(1000)}
+    expected = msgpack.packb(value)
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(5):
+            Garbage()
+            assert serializer.dumps(value) == expected
+    finally:
+        gc.set_threshold(*before)
+    assert set(encoded) <= {msgpack.packb("from a finalizer")}
