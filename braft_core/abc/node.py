@@ -18,7 +18,9 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
+from braft_core.recipes import Election, Leadership, Lock
 from braft_core.store import Lease, NodeStore
+from braft_core.store.keys import Bytes
 
 __all__ = ["NodeAPI", "NodeHandles"]
 
@@ -34,6 +36,30 @@ class NodeHandles(Protocol):
 
     def lease(self, ttl: float = 10.0) -> Lease:
         """Return a lease of the store, see :meth:`braft_core.Node.lease`."""
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Lock:
+        """Return a lock of the cluster, see :meth:`braft_core.Node.lock`."""
+
+    def election(
+        self,
+        name: str,
+        *,
+        value: Bytes = b"",
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Election:
+        """Return an election of the cluster, see :meth:`braft_core.Node.election`."""
+
+    def leadership(self, *, wait: float | None = None, cancel: bool = True) -> Leadership:
+        """Return this node's leadership, see :meth:`braft_core.Node.leadership`."""
 
 
 class NodeAPI(NodeHandles, Protocol):

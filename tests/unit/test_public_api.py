@@ -39,9 +39,12 @@ EXPORTED = {
     "braft_core.client": """
         Client KVEntry Leader Member Page Readiness SavedSnapshot SnapshotInfo Trust
     """,
+    "braft_core.recipes": """
+        Claim Election ElectionLeader Leadership Lock Observation RecipeStore
+    """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """
-        Batch Change Condition Delete Entry Event Get Key Lease LeaseInfo Leases LeasingStore
+        Batch Change Condition Delete Entry Event Get Held Key Lease LeaseInfo Leases LeasingStore
         NodeStore Once Operation Piece Put Scan Store StoreStatus Txn TxnResult Watch Watcher
         Watchers
     """,
@@ -51,7 +54,10 @@ EXPORTED = {
 _IMMEDIATE = {
     "close",
     "details",
+    "election",
+    "leadership",
     "lease",
+    "lock",
     "members",
     "notes",
     "on_change",
