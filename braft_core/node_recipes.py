@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from braft_core.recipes import Election, Leadership, Lock
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from braft_core.recipes import (
+    Election,
+    Leadership,
+    Lock,
+    Semaphore,
+    Transaction,
+    atransact,
+    transact,
+)
 from braft_core.runtime import clock
 from braft_core.runtime.lifecycle import NodeThreads
-from braft_core.store import NodeStore
+from braft_core.store import Held, NodeStore
 from braft_core.store.keys import Bytes
 
 __all__ = ["RecipeCalls"]
+
+_T = TypeVar("_T")
 
 
 class RecipeCalls:
@@ -67,6 +80,62 @@ class RecipeCalls:
             clock.monotonic,
             wait=wait,
             cancel=cancel,
+        )
+
+    def semaphore(
+        self,
+        name: str,
+        seats: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Semaphore:
+        """Return a seat of a semaphore of the cluster, for a ``with`` statement.
+
+        :param seats: how many may be held at a time; the same number in all processes.
+        :param ttl, wait, cancel: as for :meth:`lock`.
+        :raises InvalidArgument: the name, the number or the wait is not accepted.
+        """
+        return Semaphore(
+            self.store, clock.monotonic, name, seats, ttl=ttl, wait=wait, cancel=cancel
+        )
+
+    def transaction(
+        self,
+        function: Callable[[Transaction], _T],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Call ``function(transaction)``, then write what it has written there, as one step.
+
+        It is called again if a key that it has read was changed meanwhile. So it should do nothing
+        but read and write there. Return what its last call returns. If it raises, nothing is
+        written, and the error goes on.
+
+        :param attempts: the most calls.
+        :param if_held: as for :meth:`Store.put`.
+        :param timeout: seconds for each request; default: the setting ``request_timeout``.
+        :raises Conflict: there was a change in each attempt; nothing was written.
+        :raises TooManyOps: it reads or writes more than 127 keys.
+        :raises BraftError: as :meth:`braft_core.Node.execute`. After ``OutcomeUnknown`` it may be
+            written.
+        """
+        return transact(self.store, function, attempts=attempts, if_held=if_held, timeout=timeout)
+
+    async def atransaction(
+        self,
+        function: Callable[[Transaction], Awaitable[_T]],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Call :meth:`transaction` asynchronously, with an asynchronous function."""
+        return await atransact(
+            self.store, function, attempts=attempts, if_held=if_held, timeout=timeout
         )
 
     def _running(self) -> NodeThreads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -18,14 +18,15 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
-from braft_core.recipes import Election, Leadership, Lock
-from braft_core.store import Lease, NodeStore
+from braft_core.recipes import Election, Leadership, Lock, Semaphore, Transaction
+from braft_core.store import Held, Lease, NodeStore
 from braft_core.store.keys import Bytes
 
 __all__ = ["NodeAPI", "NodeHandles"]
 
 Options = TypeVar("Options", bound=BaseModel)
 ServiceT = TypeVar("ServiceT", bound=Service)
+_T = TypeVar("_T")
 
 
 class NodeHandles(Protocol):
@@ -60,6 +61,37 @@ class NodeHandles(Protocol):
 
     def leadership(self, *, wait: float | None = None, cancel: bool = True) -> Leadership:
         """Return this node's leadership, see :meth:`braft_core.Node.leadership`."""
+
+    def semaphore(
+        self,
+        name: str,
+        seats: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Semaphore:
+        """Return a seat of a semaphore, see :meth:`braft_core.Node.semaphore`."""
+
+    def transaction(
+        self,
+        function: Callable[[Transaction], _T],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Read and write as one step, see :meth:`braft_core.Node.transaction`."""
+
+    async def atransaction(
+        self,
+        function: Callable[[Transaction], Awaitable[_T]],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Call :meth:`transaction` asynchronously, with an asynchronous function."""
 
 
 class NodeAPI(NodeHandles, Protocol):

@@ -11,6 +11,8 @@ from braft_core.recipes.election import Election, ElectionLeader, Observation
 from braft_core.recipes.interface import RecipeStore
 from braft_core.recipes.leadership import Leadership
 from braft_core.recipes.lock import Lock
+from braft_core.recipes.semaphore import Semaphore
+from braft_core.recipes.transaction import Transaction, atransact, transact
 
 __all__ = [
     "Claim",
@@ -20,4 +22,8 @@ __all__ = [
     "Lock",
     "Observation",
     "RecipeStore",
+    "Semaphore",
+    "Transaction",
+    "atransact",
+    "transact",
 ]

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from braft_core.store import Condition, Entry, Lease, Operation, TxnResult, Watch
+from braft_core.store import (
+    Condition,
+    Entry,
+    Held,
+    Lease,
+    Operation,
+    StoreStatus,
+    TxnResult,
+    Watch,
+)
 from braft_core.store.keys import Bytes
 
 __all__ = ["RecipeStore"]
@@ -14,12 +23,29 @@ __all__ = ["RecipeStore"]
 class RecipeStore(Protocol):
     """Transactions, ordered reads, watches and leases; see :class:`braft_core.store.NodeStore`."""
 
+    def get(
+        self, key: Bytes, *, at: int | None = None, timeout: float | None = None
+    ) -> Entry | None:
+        """Return a key's entry at a revision."""
+
+    async def aget(
+        self, key: Bytes, *, at: int | None = None, timeout: float | None = None
+    ) -> Entry | None:
+        """Call :meth:`get` asynchronously."""
+
+    def status(self, *, timeout: float | None = None) -> StoreStatus:
+        """Return numbers of the store, its revision among them."""
+
+    async def astatus(self, *, timeout: float | None = None) -> StoreStatus:
+        """Call :meth:`status` asynchronously."""
+
     def txn(
         self,
         when: Sequence[Condition] = (),
         then: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> TxnResult:
         """Do ``then`` if all conditions hold, else ``otherwise``."""
@@ -30,6 +56,7 @@ class RecipeStore(Protocol):
         then: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> TxnResult:
         """Call :meth:`txn` asynchronously."""

@@ -18,7 +18,7 @@ def run(number: int) -> None:
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
 
 
 def test_the_example_of_locks_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,3 +38,8 @@ def test_the_example_of_elections_runs(capsys: pytest.CaptureFixture[str]) -> No
 def test_the_example_of_the_leader_runs(capsys: pytest.CaptureFixture[str]) -> None:
     run(2)
     assert re.fullmatch(r"term \d+\n", capsys.readouterr().out)
+
+
+def test_the_example_of_transactions_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run(3)
+    assert capsys.readouterr().out == "b'2' b'5'\n"
