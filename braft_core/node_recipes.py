@@ -9,6 +9,8 @@ from braft_core.recipes import (
     Election,
     Leadership,
     Lock,
+    Party,
+    Rendezvous,
     Semaphore,
     Transaction,
     atransact,
@@ -100,6 +102,36 @@ class RecipeCalls:
         return Semaphore(
             self.store, clock.monotonic, name, seats, ttl=ttl, wait=wait, cancel=cancel
         )
+
+    def rendezvous(
+        self,
+        name: str,
+        n: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Rendezvous:
+        """Return a meeting of ``n`` processes of the cluster, for a ``with`` statement.
+
+        Its body begins when ``n`` are there. (``barrier`` is a term of Raft.)
+
+        :param n: how many wait for each other; the same number in all processes.
+        :param ttl, wait, cancel: as for :meth:`lock`.
+        :raises InvalidArgument: the name, the number or the wait is not accepted.
+        """
+        return Rendezvous(self.store, clock.monotonic, name, n, ttl=ttl, wait=wait, cancel=cancel)
+
+    def party(
+        self, name: str, *, value: Bytes = b"", ttl: float = 10.0, cancel: bool = True
+    ) -> Party:
+        """Return a party of the cluster, to join in a statement, or to look who is there.
+
+        :param value: what others see of this guest.
+        :param ttl, cancel: as for :meth:`lock`.
+        :raises InvalidArgument: the name or the value is not accepted.
+        """
+        return Party(self.store, clock.monotonic, name, value=value, ttl=ttl, cancel=cancel)
 
     def transaction(
         self,

@@ -18,7 +18,15 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
-from braft_core.recipes import Election, Leadership, Lock, Semaphore, Transaction
+from braft_core.recipes import (
+    Election,
+    Leadership,
+    Lock,
+    Party,
+    Rendezvous,
+    Semaphore,
+    Transaction,
+)
 from braft_core.store import Held, Lease, NodeStore
 from braft_core.store.keys import Bytes
 
@@ -72,6 +80,22 @@ class NodeHandles(Protocol):
         cancel: bool = True,
     ) -> Semaphore:
         """Return a seat of a semaphore, see :meth:`braft_core.Node.semaphore`."""
+
+    def rendezvous(
+        self,
+        name: str,
+        n: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Rendezvous:
+        """Return a meeting of processes, see :meth:`braft_core.Node.rendezvous`."""
+
+    def party(
+        self, name: str, *, value: Bytes = b"", ttl: float = 10.0, cancel: bool = True
+    ) -> Party:
+        """Return a party of the cluster, see :meth:`braft_core.Node.party`."""
 
     def transaction(
         self,

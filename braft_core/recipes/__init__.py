@@ -11,6 +11,8 @@ from braft_core.recipes.election import Election, ElectionLeader, Observation
 from braft_core.recipes.interface import RecipeStore
 from braft_core.recipes.leadership import Leadership
 from braft_core.recipes.lock import Lock
+from braft_core.recipes.party import Guest, Party, PartyWatch
+from braft_core.recipes.rendezvous import Rendezvous
 from braft_core.recipes.semaphore import Semaphore
 from braft_core.recipes.transaction import Transaction, atransact, transact
 
@@ -18,10 +20,14 @@ __all__ = [
     "Claim",
     "Election",
     "ElectionLeader",
+    "Guest",
     "Leadership",
     "Lock",
     "Observation",
+    "Party",
+    "PartyWatch",
     "RecipeStore",
+    "Rendezvous",
     "Semaphore",
     "Transaction",
     "atransact",

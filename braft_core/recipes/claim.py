@@ -173,8 +173,7 @@ class Claim:
                 [Key(prefix=self._prefix).version == 0], [put], [put], self._patience(deadline)
             )
             self.key, token = key, entered.revision
-            if not entered.succeeded:
-                yield from self._lining_up(token, deadline)
+            yield from self._taking_place(entered.succeeded, token, deadline)
             if self.lost.is_set():
                 raise self._not_acquired("its lease ended meanwhile")
         except BaseException:
@@ -184,8 +183,9 @@ class Claim:
         self.token = token
         self._state = "held"
 
-    def _lining_up(self, token: int, deadline: float | None) -> Steps[None]:
-        while True:
+    def _taking_place(self, alone: bool, token: int, deadline: float | None) -> Steps[None]:
+        """Wait for the place; ``alone``: nobody else was in the line."""
+        while not alone:
             patience = self._patience(deadline)
             revision, line = yield Newest(self._prefix, self._seats + 1, token, patience)
             if not line or line[0].key != self.key:

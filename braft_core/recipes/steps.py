@@ -104,18 +104,20 @@ class Transact(Step):
 
 @dataclass(frozen=True, slots=True)
 class Oldest(Step):
-    """Read the key of a prefix that was made first."""
+    """Read the keys of a prefix that were made first."""
 
     prefix: bytes
     timeout: float | None = None
+    #: 0: all of them.
+    limit: int = 1
 
     def do(self, store: RecipeStore) -> tuple[int, list[Entry]]:
         """See the base class."""
-        return store.oldest(self.prefix, timeout=self.timeout)
+        return store.oldest(self.prefix, self.limit, timeout=self.timeout)
 
     async def ado(self, store: RecipeStore) -> tuple[int, list[Entry]]:
         """See the base class."""
-        return await store.aoldest(self.prefix, timeout=self.timeout)
+        return await store.aoldest(self.prefix, self.limit, timeout=self.timeout)
 
 
 @dataclass(frozen=True, slots=True)

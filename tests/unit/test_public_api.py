@@ -40,8 +40,8 @@ EXPORTED = {
         Client KVEntry Leader Member Page Readiness SavedSnapshot SnapshotInfo Trust
     """,
     "braft_core.recipes": """
-        Claim Election ElectionLeader Leadership Lock Observation RecipeStore
-        Semaphore Transaction atransact transact
+        Claim Election ElectionLeader Guest Leadership Lock Observation Party PartyWatch
+        RecipeStore Rendezvous Semaphore Transaction atransact transact
     """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """
@@ -63,7 +63,9 @@ _IMMEDIATE = {
     "notes",
     "on_change",
     "on_leader_change",
+    "party",
     "plugin_options",
+    "rendezvous",
     "scan",
     "semaphore",
     "service",

@@ -18,7 +18,7 @@ def run(number: int) -> None:
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 def test_the_example_of_locks_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -43,3 +43,8 @@ def test_the_example_of_the_leader_runs(capsys: pytest.CaptureFixture[str]) -> N
 def test_the_example_of_transactions_runs(capsys: pytest.CaptureFixture[str]) -> None:
     run(3)
     assert capsys.readouterr().out == "b'2' b'5'\n"
+
+
+def test_the_example_of_parties_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run(4)
+    assert capsys.readouterr().out == "[b'worker 1']\nall are here\nall are here\n"
