@@ -13,7 +13,9 @@ from braft_core.recipes import (
     Rendezvous,
     Semaphore,
     Transaction,
+    asingleton,
     atransact,
+    singleton,
     transact,
 )
 from braft_core.runtime import clock
@@ -132,6 +134,26 @@ class RecipeCalls:
         :raises InvalidArgument: the name or the value is not accepted.
         """
         return Party(self.store, clock.monotonic, name, value=value, ttl=ttl, cancel=cancel)
+
+    def singleton(self, function: Callable[[Lock], _T], *, name: str, ttl: float = 10.0) -> _T:
+        """Call ``function(lock)`` while this process holds a lock; return what it returns.
+
+        It waits for the lock, as long as that takes, also while the cluster has no leader. When
+        the lock is lost, an asynchronous function is cancelled; a plain one must look at
+        ``lock.lost``, or call ``lock.check()``. Then it waits for the lock again, and calls the
+        function again. When the function returns, or raises, the lock is free for others.
+
+        :param ttl: as for :meth:`lock`.
+        :raises InvalidArgument: the name or the ttl is not accepted.
+        :raises Stopped: the node was stopped.
+        """
+        return singleton(lambda: self.lock(name, ttl=ttl), function)
+
+    async def asingleton(
+        self, function: Callable[[Lock], Awaitable[_T]], *, name: str, ttl: float = 10.0
+    ) -> _T:
+        """Call :meth:`singleton` asynchronously, with an asynchronous function."""
+        return await asingleton(lambda: self.lock(name, ttl=ttl), function)
 
     def transaction(
         self,

@@ -97,6 +97,14 @@ class NodeHandles(Protocol):
     ) -> Party:
         """Return a party of the cluster, see :meth:`braft_core.Node.party`."""
 
+    def singleton(self, function: Callable[[Lock], _T], *, name: str, ttl: float = 10.0) -> _T:
+        """Run a function in one process at a time, see :meth:`braft_core.Node.singleton`."""
+
+    async def asingleton(
+        self, function: Callable[[Lock], Awaitable[_T]], *, name: str, ttl: float = 10.0
+    ) -> _T:
+        """Call :meth:`singleton` asynchronously, with an asynchronous function."""
+
     def transaction(
         self,
         function: Callable[[Transaction], _T],

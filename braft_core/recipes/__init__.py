@@ -14,6 +14,7 @@ from braft_core.recipes.lock import Lock
 from braft_core.recipes.party import Guest, Party, PartyWatch
 from braft_core.recipes.rendezvous import Rendezvous
 from braft_core.recipes.semaphore import Semaphore
+from braft_core.recipes.singletons import asingleton, singleton
 from braft_core.recipes.transaction import Transaction, atransact, transact
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "Rendezvous",
     "Semaphore",
     "Transaction",
+    "asingleton",
     "atransact",
+    "singleton",
     "transact",
 ]

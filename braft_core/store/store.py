@@ -186,6 +186,8 @@ class Store:
         """Return the revision of the store, and the keys of a prefix that were made first.
 
         The one that was made first comes first.
+
+        :raises UnknownCommand: there is no route for it: HTTP does not have it yet.
         """
         return _found(
             self._caller.query(*self._by_creation(prefix, _OLDEST, limit), timeout=timeout)
@@ -206,6 +208,7 @@ class Store:
         The one that was made last comes first.
 
         :param until: leave out keys that were made after this revision.
+        :raises UnknownCommand: there is no route for it: HTTP does not have it yet.
         """
         query = self._by_creation(prefix, _NEWEST, limit, until)
         return _found(self._caller.query(*query, timeout=timeout))

@@ -32,7 +32,7 @@ async def main():
         await node.await_ready(120)
         while not (folder / "want").exists():
             await asyncio.sleep(0.05)
-        lock = node.lock("job", ttl=4)
+        lock = node.lock("job", ttl=10)
         try:
             async with lock:
                 write("held", lock.token)

@@ -41,7 +41,8 @@ EXPORTED = {
     """,
     "braft_core.recipes": """
         Claim Election ElectionLeader Guest Leadership Lock Observation Party PartyWatch
-        RecipeStore Rendezvous Semaphore Transaction atransact transact
+        RecipeStore Rendezvous Semaphore Transaction asingleton atransact
+        singleton transact
     """,
     "braft_core.services": "StateMachineService command query",
     "braft_core.store": """

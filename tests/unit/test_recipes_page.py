@@ -18,7 +18,7 @@ def run(number: int) -> None:
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
 
 
 def test_the_example_of_locks_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,3 +48,8 @@ def test_the_example_of_transactions_runs(capsys: pytest.CaptureFixture[str]) ->
 def test_the_example_of_parties_runs(capsys: pytest.CaptureFixture[str]) -> None:
     run(4)
     assert capsys.readouterr().out == "[b'worker 1']\nall are here\nall are here\n"
+
+
+def test_the_example_of_singletons_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    run(5)
+    assert capsys.readouterr().out == "nothing left to do\n"
