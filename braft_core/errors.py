@@ -40,6 +40,9 @@ The tree answers one question first: *may the caller try again?*
     │   ├── UnknownService        the state machine has no such service
     │   └── UnknownCommand        the service has no such command or query
     ├── LeaseLost                 this process does not hold its lease any more; another may act
+    │   └── LockLost              this process does not hold its lock, or its seat, any more
+    ├── LeadershipLost            this process does not lead any more; another may act
+    ├── NotAcquired               a lock, a seat or the leadership was not to be had in time
     ├── DecodeError               bytes that are not what they should be
     ├── ProtocolViolation         a peer's message breaks a rule of the protocol and was refused
     ├── TransportError
@@ -79,11 +82,14 @@ __all__ = [
     "InvalidRequest",
     "InvariantViolation",
     "KeyNotFound",
+    "LeadershipLost",
     "LeaseExists",
     "LeaseLost",
     "LeaseNotFound",
+    "LockLost",
     "NoLeader",
     "NoSpace",
+    "NotAcquired",
     "NotApplied",
     "NotLeader",
     "NotReady",
@@ -369,6 +375,33 @@ class LeaseLost(BraftError):
     """This process does not hold its lease any more; another may act. ``data`` has ``lease``."""
 
     code = "lease_lost"
+
+
+class LockLost(LeaseLost):
+    """This process does not hold the lock, or the seat, any more; another may act.
+
+    ``data`` has the ``name``, the ``token`` and the ``lease``.
+    """
+
+    code = "lock_lost"
+
+
+class LeadershipLost(BraftError):
+    """This process does not lead any more; another may act.
+
+    ``data`` has the ``name`` of the election, "" for Raft's leader, and the ``token``.
+    """
+
+    code = "leadership_lost"
+
+
+class NotAcquired(BraftError):
+    """A lock, a seat or the leadership was not to be had in time.
+
+    ``data`` has the ``name`` and the ``wait``, in seconds or ``None``.
+    """
+
+    code = "not_acquired"
 
 
 class DecodeError(BraftError):

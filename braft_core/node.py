@@ -29,6 +29,7 @@ from braft_core.handles import KV, Distribute
 from braft_core.http.server import HTTPServer
 from braft_core.node_cluster import ClusterCalls, SnapshotCalls
 from braft_core.node_options import NodeOptions, plain_options
+from braft_core.node_recipes import RecipeCalls
 from braft_core.plugin.option_values import read_options
 from braft_core.plugin.options import PluginOptions
 from braft_core.runtime import clock
@@ -54,7 +55,7 @@ Options = TypeVar("Options", bound=BaseModel)
 _running_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
 
 
-class Node(ClusterCalls, SnapshotCalls):
+class Node(ClusterCalls, SnapshotCalls, RecipeCalls):
     """One member of a cluster, embedded in this process.
 
     ``Node()`` reads its settings from the environment and ``braft.toml``. Keyword arguments are

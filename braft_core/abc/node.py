@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
@@ -18,12 +18,23 @@ from braft_core.cluster_types import (
 )
 from braft_core.handles import Distribute, Session
 from braft_core.kv import KV
-from braft_core.store import Lease, NodeStore
+from braft_core.recipes import (
+    Election,
+    Leadership,
+    Lock,
+    Party,
+    Rendezvous,
+    Semaphore,
+    Transaction,
+)
+from braft_core.store import Held, Lease, NodeStore
+from braft_core.store.keys import Bytes
 
 __all__ = ["NodeAPI", "NodeHandles"]
 
 Options = TypeVar("Options", bound=BaseModel)
 ServiceT = TypeVar("ServiceT", bound=Service)
+_T = TypeVar("_T")
 
 
 class NodeHandles(Protocol):
@@ -34,6 +45,85 @@ class NodeHandles(Protocol):
 
     def lease(self, ttl: float = 10.0) -> Lease:
         """Return a lease of the store, see :meth:`braft_core.Node.lease`."""
+
+    def lock(
+        self,
+        name: str,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Lock:
+        """Return a lock of the cluster, see :meth:`braft_core.Node.lock`."""
+
+    def election(
+        self,
+        name: str,
+        *,
+        value: Bytes = b"",
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Election:
+        """Return an election of the cluster, see :meth:`braft_core.Node.election`."""
+
+    def leadership(self, *, wait: float | None = None, cancel: bool = True) -> Leadership:
+        """Return this node's leadership, see :meth:`braft_core.Node.leadership`."""
+
+    def semaphore(
+        self,
+        name: str,
+        seats: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Semaphore:
+        """Return a seat of a semaphore, see :meth:`braft_core.Node.semaphore`."""
+
+    def rendezvous(
+        self,
+        name: str,
+        n: int,
+        *,
+        ttl: float = 10.0,
+        wait: float | None = None,
+        cancel: bool = True,
+    ) -> Rendezvous:
+        """Return a meeting of processes, see :meth:`braft_core.Node.rendezvous`."""
+
+    def party(
+        self, name: str, *, value: Bytes = b"", ttl: float = 10.0, cancel: bool = True
+    ) -> Party:
+        """Return a party of the cluster, see :meth:`braft_core.Node.party`."""
+
+    def singleton(self, function: Callable[[Lock], _T], *, name: str, ttl: float = 10.0) -> _T:
+        """Run a function in one process at a time, see :meth:`braft_core.Node.singleton`."""
+
+    async def asingleton(
+        self, function: Callable[[Lock], Awaitable[_T]], *, name: str, ttl: float = 10.0
+    ) -> _T:
+        """Call :meth:`singleton` asynchronously, with an asynchronous function."""
+
+    def transaction(
+        self,
+        function: Callable[[Transaction], _T],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Read and write as one step, see :meth:`braft_core.Node.transaction`."""
+
+    async def atransaction(
+        self,
+        function: Callable[[Transaction], Awaitable[_T]],
+        *,
+        attempts: int = 16,
+        if_held: Held | None = None,
+        timeout: float | None = None,
+    ) -> _T:
+        """Call :meth:`transaction` asynchronously, with an asynchronous function."""
 
 
 class NodeAPI(NodeHandles, Protocol):

@@ -26,6 +26,7 @@ from braft_core.raft import (
 from braft_core.runtime.components import Components
 from braft_core.runtime.conditions import StateCondition
 from braft_core.runtime.events import Events
+from braft_core.runtime.leadership import LeadershipTerms
 from braft_core.runtime.peer_addresses import PeerAddresses
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ class _Server(Protocol):
     @property
     def addresses(self) -> PeerAddresses:
         """Where the other servers are."""
+
+    @property
+    def leadership(self) -> LeadershipTerms:
+        """The terms in which this node leads."""
 
     @property
     def condition(self) -> StateCondition:
@@ -73,6 +78,7 @@ class EventPublisher:
         """Publish one event."""
         match event:
             case RoleChanged():
+                self._server.leadership.on_role(event.role, event.term)
                 self._on_role(event)
             case LeaderChanged():
                 self._logged_role = None

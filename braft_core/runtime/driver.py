@@ -131,6 +131,9 @@ class Driver:
         self.violations = ProtocolViolations(timing)
         #: What is wrong with the disk, or None. Meanwhile new commands are rejected.
         self.disk_trouble: StorageError | None = None
+        #: When the core was last asked what time does to it, monotonic seconds. A leader that
+        #: leads on then had a majority.
+        self.checked_at = -float("inf")
         #: Seconds the last durable write took.
         self.last_write_seconds = 0.0
 
@@ -219,6 +222,7 @@ class Driver:
             if self._commands or self._queries:
                 self._place_waiting()
         self._staleness.observe_leadership(core, now, self._applier.applied_index)
+        self.checked_at = now
         if now >= self._sweep_at:
             self._sweep(now)
         self._arm_timer()

@@ -33,6 +33,7 @@ from braft_core.runtime.components import Components
 from braft_core.runtime.events import Events
 from braft_core.runtime.front_ends import FrontEnds
 from braft_core.runtime.gc_freeze import freeze_garbage_collector
+from braft_core.runtime.leadership import LeadershipTerms
 from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.node_snapshots import NodeSnapshots
 from braft_core.runtime.requests import Command, Query
@@ -396,6 +397,12 @@ class NodeThreads:
     def lease_keeper(self) -> LeaseKeeper:
         """Renews the leases of this process."""
         return self._server.lease_keeper
+
+    @property
+    def leadership(self) -> LeadershipTerms:
+        """The terms in which this node leads."""
+        self._check_open()
+        return self._server.leadership
 
     @property
     def watchers(self) -> WatchHub:

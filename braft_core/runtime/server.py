@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from braft_core.abc import Identity
@@ -31,6 +32,7 @@ from braft_core.runtime.digests import StateDigests
 from braft_core.runtime.distribution import Distribution
 from braft_core.runtime.events import Events
 from braft_core.runtime.forwarding import Forwarder
+from braft_core.runtime.leadership import LeadershipTerms
 from braft_core.runtime.lease_keeper import LeaseKeeper
 from braft_core.runtime.leave_empty_cluster import abandon_cluster, resume_abandoning
 from braft_core.runtime.lessor import Lessor
@@ -90,6 +92,12 @@ class Server:
         self._admission = CommandAdmission(
             components.server_id, components.machine, components.cluster, self.member_capabilities
         )
+        self.leadership = LeadershipTerms(
+            self.condition,
+            settings.election_timeout,
+            settings.heartbeat_interval,
+            lambda: -inf if self._latest is None else self._latest.driver.checked_at,
+        )
         self._publisher = EventPublisher(self, events, node)
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
@@ -147,6 +155,7 @@ class Server:
         try:
             # First: their holders must not go on while the node leaves.
             await self.lease_keeper.stop()
+            self.leadership.stop()
             self.watchers.stop(reason)
             if (replica := self.replica) is not None:
                 await self.admin.retire(self._timing.hand_over)
@@ -208,6 +217,7 @@ class Server:
     def detach(self) -> list[Command | Query]:
         """Leave the cluster; return requests not proposed yet."""
         replica = self.running()
+        self.leadership.end()
         self._parked.close()
         self.replica = None
         self._identify("")
@@ -220,6 +230,7 @@ class Server:
         self._fatal(error)
         if self.replica is not None:
             self.replica.driver.halt(reason)
+        self.leadership.stop()
         self.watchers.stop(reason)
         self.sessions.stop(reason)
         self.retries.stop(reason)

@@ -8,6 +8,7 @@ Each method that waits has an async variant with an ``a`` before its name. Error
 from braft_core.store.conditions import Condition, Key
 from braft_core.store.entries import Entry
 from braft_core.store.events import Event, Piece, Watcher, Watchers
+from braft_core.store.fencing import Held
 from braft_core.store.lease import Lease
 from braft_core.store.leases import LeaseInfo, Leases
 from braft_core.store.leasing_store import LeasingStore
@@ -27,6 +28,7 @@ __all__ = [
     "Entry",
     "Event",
     "Get",
+    "Held",
     "Key",
     "Lease",
     "LeaseInfo",

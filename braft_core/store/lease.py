@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import secrets
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Final, Protocol, Self
 
@@ -166,14 +166,29 @@ class Lease:
         ends by itself after its ttl.
         """
         if self._end():
-            with suppress(BraftError):
+            with self._revoked(), suppress(BraftError):
                 self._caller.execute(_SERVICE, "revoke", self.id, timeout=timeout)
 
     async def aclose(self, *, timeout: float = CLOSE_TIMEOUT) -> None:
         """Call :meth:`close` asynchronously."""
         if self._end():
-            with suppress(BraftError):
+            with self._revoked(), suppress(BraftError):
                 await self._caller.aexecute(_SERVICE, "revoke", self.id, timeout=timeout)
+
+    def abandon(self) -> None:
+        """Give the lease up and wait for nothing: it is revoked soon, or ends after its ttl."""
+        if self._end() and self._keeper is not None:
+            self._keeper.abandon(self.id)
+
+    @contextmanager
+    def _revoked(self) -> Iterator[None]:
+        """Have the lease revoked in the background if the caller is interrupted."""
+        try:
+            yield
+        except BaseException:  # cancelled, or Ctrl-C
+            if self._keeper is not None:
+                self._keeper.abandon(self.id)
+            raise
 
     def __enter__(self) -> Self:
         return self.grant()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 __all__ = ["Once"]
@@ -21,6 +22,7 @@ class Once:
         self._event = threading.Event()
         self._lock = threading.Lock()
         self._waiters: dict[asyncio.Future[None], asyncio.AbstractEventLoop] = {}
+        self._listeners: list[Callable[[], object]] = []
 
     def __repr__(self) -> str:
         return f"<{'set' if self.is_set() else 'not set'}>"
@@ -36,6 +38,9 @@ class Once:
                 return False
             self._event.set()
             waiters, self._waiters = self._waiters, {}
+            listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener()
         for waiter, loop in waiters.items():
             with suppress(RuntimeError):  # that loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(_wake, waiter)
@@ -48,21 +53,44 @@ class Once:
         """
         return self._event.wait(timeout)
 
-    def __await__(self) -> Generator[Any, None, None]:
-        return self._wait().__await__()
+    def listen(self, listener: Callable[[], object]) -> Callable[[], None]:
+        """Call ``listener()`` when it happens, in the thread that lets it; now if it has.
 
-    async def _wait(self) -> None:
+        The listener must neither block nor raise. Return a function that ends this.
+        """
+        with self._lock:
+            if not self._event.is_set():
+                self._listeners.append(listener)
+                return partial(self._end, listener)
+        listener()
+        return _nothing
+
+    def _end(self, listener: Callable[[], object]) -> None:
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def __await__(self) -> Generator[Any, None, bool]:
+        return self.await_for(None).__await__()
+
+    async def await_for(self, timeout: float | None) -> bool:
+        """Call :meth:`wait` asynchronously. Cancelled, nothing is left."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
         with self._lock:
             if self._event.is_set():
-                return
+                return True
             self._waiters[waiter] = loop
         try:
-            await waiter
+            await asyncio.wait((waiter,), timeout=timeout)
+            return self._event.is_set()
         finally:
             with self._lock:
                 self._waiters.pop(waiter, None)
+
+
+def _nothing() -> None:
+    """Do nothing: there is nothing to end."""
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from braft_core.cluster_types import Consistency
 from braft_core.errors import InvalidArgument
 from braft_core.store.caller import StoreCaller
 from braft_core.store.conditions import Condition
 from braft_core.store.entries import Entry, entry_of
+from braft_core.store.fencing import Held
 from braft_core.store.keys import Bytes, as_bytes, as_range
 from braft_core.store.leases import Leases
 from braft_core.store.operations import Delete, HasId, Operation, Put, Txn, TxnResult
@@ -20,6 +21,8 @@ __all__ = ["Store"]
 
 #: Entries of a page of ``scan`` by default.
 _PAGE = 500
+#: Sort by the revision of creation: ascending, descending.
+_OLDEST, _NEWEST = [2, 1], [2, 2]
 
 
 class Store:
@@ -41,16 +44,21 @@ class Store:
         value: Bytes,
         *,
         lease: HasId | int | None = None,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> int:
         """Write a key; return the new revision.
 
         :param lease: the lease with which the key goes; without one it stays, also if it had one.
+        :param if_held: write only while this lock, seat or leadership is held, as the store sees
+            it at that moment. Otherwise nothing is written, and the error of the loss is raised.
         :raises InvalidArgument: the key is empty, or an argument is neither bytes nor text.
         :raises LeaseNotFound: there is no such lease.
         :raises NoSpace: the store's quota would be exceeded.
         """
         put = Put(key, value, lease)
+        if if_held is not None:
+            return self.txn((), (put,), if_held=if_held, timeout=timeout).revision
         return put.read(self._execute("put", put.encode()[1:], timeout))
 
     async def aput(
@@ -59,10 +67,13 @@ class Store:
         value: Bytes,
         *,
         lease: HasId | int | None = None,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> int:
         """Call :meth:`put` asynchronously."""
         put = Put(key, value, lease)
+        if if_held is not None:
+            return (await self.atxn((), (put,), if_held=if_held, timeout=timeout)).revision
         return put.read(await self._aexecute("put", put.encode()[1:], timeout))
 
     def get(
@@ -169,6 +180,52 @@ class Store:
         count: int = answer[1]
         return count
 
+    def oldest(
+        self, prefix: Bytes, limit: int = 1, *, timeout: float | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Return the revision of the store, and the keys of a prefix that were made first.
+
+        The one that was made first comes first.
+
+        :raises UnknownCommand: there is no route for it: HTTP does not have it yet.
+        """
+        return _found(
+            self._caller.query(*self._by_creation(prefix, _OLDEST, limit), timeout=timeout)
+        )
+
+    async def aoldest(
+        self, prefix: Bytes, limit: int = 1, *, timeout: float | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Call :meth:`oldest` asynchronously."""
+        query = self._by_creation(prefix, _OLDEST, limit)
+        return _found(await self._caller.aquery(*query, timeout=timeout))
+
+    def newest(
+        self, prefix: Bytes, limit: int = 1, *, until: int = 0, timeout: float | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Return the revision of the store, and the keys of a prefix that were made last.
+
+        The one that was made last comes first.
+
+        :param until: leave out keys that were made after this revision.
+        :raises UnknownCommand: there is no route for it: HTTP does not have it yet.
+        """
+        query = self._by_creation(prefix, _NEWEST, limit, until)
+        return _found(self._caller.query(*query, timeout=timeout))
+
+    async def anewest(
+        self, prefix: Bytes, limit: int = 1, *, until: int = 0, timeout: float | None = None
+    ) -> tuple[int, list[Entry]]:
+        """Call :meth:`newest` asynchronously."""
+        query = self._by_creation(prefix, _NEWEST, limit, until)
+        return _found(await self._caller.aquery(*query, timeout=timeout))
+
+    def _by_creation(
+        self, prefix: Bytes, order: list[int], limit: int, until: int = 0
+    ) -> tuple[Any, ...]:
+        begin, end = as_range(prefix, None, None)
+        return self._service, "range", begin, end, limit, 0, order, [0, 0, 0, until]
+
     def delete(
         self,
         key: Bytes | None = None,
@@ -176,13 +233,17 @@ class Store:
         prefix: Bytes | None = None,
         start: Bytes | None = None,
         end: Bytes | None = None,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> int:
         """Delete a key, or the keys of a range in one revision; return how many there were.
 
+        :param if_held: as for :meth:`put`.
         :raises InvalidArgument: neither a key nor a range is given, or both.
         """
         delete = Delete(key, prefix, start, end)
+        if if_held is not None:
+            return _deleted(self.txn((), (delete,), if_held=if_held, timeout=timeout))
         return delete.read(self._execute("delete", delete.encode()[1:], timeout))
 
     async def adelete(
@@ -192,10 +253,13 @@ class Store:
         prefix: Bytes | None = None,
         start: Bytes | None = None,
         end: Bytes | None = None,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> int:
         """Call :meth:`delete` asynchronously."""
         delete = Delete(key, prefix, start, end)
+        if if_held is not None:
+            return _deleted(await self.atxn((), (delete,), if_held=if_held, timeout=timeout))
         return delete.read(await self._aexecute("delete", delete.encode()[1:], timeout))
 
     def txn(
@@ -204,18 +268,21 @@ class Store:
         then: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> TxnResult:
         """Do ``then`` if all conditions hold, else ``otherwise``, in one revision.
 
         An operation sees what those before it have done.
 
+        :param if_held: as for :meth:`put`: if it is not held, neither branch is done. It is one
+            operation more.
         :raises TooManyOps: a branch has more than 128 operations.
         :raises DuplicateKey: a branch writes a key twice.
         :raises LeaseNotFound, NoSpace: as :meth:`put`; nothing was done then.
         """
-        txn = Txn(when, then, otherwise)
-        return txn.read(self._execute("txn", txn.arguments(), timeout))
+        txn = _fenced(Txn(when, then, otherwise), if_held)
+        return _held(txn.read(self._execute("txn", txn.arguments(), timeout)), if_held)
 
     async def atxn(
         self,
@@ -223,11 +290,12 @@ class Store:
         then: Sequence[Operation] = (),
         otherwise: Sequence[Operation] = (),
         *,
+        if_held: Held | None = None,
         timeout: float | None = None,
     ) -> TxnResult:
         """Call :meth:`txn` asynchronously."""
-        txn = Txn(when, then, otherwise)
-        return txn.read(await self._aexecute("txn", txn.arguments(), timeout))
+        txn = _fenced(Txn(when, then, otherwise), if_held)
+        return _held(txn.read(await self._aexecute("txn", txn.arguments(), timeout)), if_held)
 
     def compact(self, revision: int, *, timeout: float | None = None) -> int:
         """Forget what only revisions before this one show; return the revision.
@@ -268,8 +336,29 @@ class Store:
         return await self._caller.aexecute(self._service, command, *arguments, timeout=timeout)
 
 
+def _fenced(txn: Txn, held: Held | None) -> Txn:
+    return txn if held is None else Txn((held.fence(),), (txn,))
+
+
+def _held(result: TxnResult, held: Held | None) -> TxnResult:
+    """Return the answer to a transaction. :raises BraftError: it was fenced off."""
+    if held is None:
+        return result
+    if not result.succeeded:
+        raise held.refused()
+    return cast(TxnResult, result.answers[0])
+
+
+def _deleted(result: TxnResult) -> int:
+    return cast(int, result.answers[0])
+
+
 def _one(key: Bytes, at: int | None) -> tuple[bytes, bytes, int, int]:
     return as_bytes("key", key), b"", 0, at or 0
+
+
+def _found(answer: Any) -> tuple[int, list[Entry]]:
+    return answer[0], [entry_of(record) for record in answer[3]]
 
 
 def _first(answer: Any) -> Entry | None:

@@ -9,6 +9,8 @@ from typing import Any
 import grpc
 import pytest
 
+from braft_core import Node
+from braft_core.errors import NotAcquired
 from braft_etcd.wire import Values
 from braft_testing.processes import wait_for
 
@@ -111,3 +113,27 @@ def test_who_observes_sees_each_leader(client: Any, name: bytes) -> None:
     client.call(campaign, name=name, lease=_lease(client), value=b"3")
     assert next(seen)["kv"]["value"] == b"3"
     seen.close()
+
+
+def test_locks_and_elections_of_the_node_are_the_same(
+    client: Any, served: tuple[Node, str], name: bytes
+) -> None:
+    node, text = served[0], name.decode()
+    lock_name, election_name = b"_braft/lock/" + name, b"_braft/election/" + name
+    with ThreadPoolExecutor(1) as pool:
+        with node.lock(text) as lock:
+            assert _keys(client, lock_name) == [lock.key]
+            waiting = pool.submit(
+                client.call, f"{_LOCK}/Lock", name=lock_name, lease=_lease(client)
+            )
+            wait_for(lambda: len(_keys(client, lock_name)) == 2, what="a client waits")
+            assert not waiting.done()
+        held = waiting.result(60)["key"]
+        with pytest.raises(NotAcquired):
+            node.lock(text, wait=0).acquire()
+        client.call(f"{_LOCK}/Unlock", key=held)
+        node.lock(text, wait=0).acquire().release()
+    with node.election(text, value="node") as term:
+        leader = _leader(client, election_name)
+        assert (leader["key"], leader["value"]) == (term.key, b"node")
+        assert leader["create_revision"] == term.token

@@ -32,6 +32,7 @@ def publisher(caplog: pytest.LogCaptureFixture) -> EventPublisher:
         components=SimpleNamespace(server_id="me", plugins=None),
         addresses=SimpleNamespace(of={SERVER_ID: "10.0.0.1:1"}.get),
         leader_changed=lambda leader: None,
+        leadership=SimpleNamespace(on_role=lambda role, term: None),
         condition=SimpleNamespace(notify=lambda: None),
     )
     return EventPublisher(server, quiet, server)
@@ -67,6 +68,7 @@ def test_observers_get_none_when_the_node_knows_no_leader() -> None:
         components=SimpleNamespace(server_id="me", plugins=SimpleNamespace(notify=notify)),
         addresses=SimpleNamespace(of=lambda _: "10.0.0.1:1"),
         leader_changed=lambda leader: None,
+        leadership=SimpleNamespace(on_role=lambda role, term: None),
         condition=SimpleNamespace(notify=lambda: None),
     )
     publisher = EventPublisher(server, events, server)

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
-from braft_core.abc import DiscoveryContext, NodeAPI, TransportOptions
+from braft_core.abc import DiscoveryContext, NodeAPI, Service, TransportOptions
 from braft_core.compat.go_braft.server_id import RaftID, encode_server_id, new_ksuid
 from braft_core.config import Settings, TokenSource
 from braft_core.errors import BraftError, Stopped
 from braft_core.identity import Ports
+from braft_core.node_recipes import RecipeCalls
 from braft_core.node_requests import RequestCalls
 from braft_core.plugin.manager import Plugins
 from braft_core.plugin.registry import Registry
+from braft_core.runtime import clock
 from braft_core.runtime.advertised_address import AdvertisedAddress
 from braft_core.runtime.components import Components
 from braft_core.runtime.initial_state import InitialState
@@ -28,6 +30,7 @@ from braft_core.services.kv import KVService
 from braft_core.services.members import MembersService
 from braft_core.services.state_machine import StateMachine
 from braft_core.storage.recovery import recover_store
+from braft_core.store import Lease, NodeStore
 from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory, VirtualDiscovery
 from braft_testing.simulation.runtime.disk import PowerCut, VirtualDisk, VirtualStorage
@@ -63,15 +66,25 @@ class Surroundings:
     #: Takes the name of a process and a kind of step.
     latency: Callable[[str, str], float]
     judge: DurabilityJudge
+    #: Returns the services of a version of the program, beside ``kv``.
+    services: Callable[[int], tuple[Service, ...]] = services_of
 
 
-class Life(RequestCalls):
-    """A node from its start to its stop or its death. Has the request methods of a ``Node``."""
+class Life(RequestCalls, RecipeCalls):
+    """A node from its start to its stop or its death.
+
+    It has the requests, the store and the recipes of a ``Node``.
+    """
 
     def __init__(self, process: Process, platform: VirtualPlatform, components: Components) -> None:
         self.process, self.platform = process, platform
         self._settings = components.settings
         self.threads = NodeThreads(components, cast(NodeAPI, self), lambda _: None)
+        self.store = NodeStore(self, self.lease, lambda: self._running().watchers)
+
+    def lease(self, ttl: float = 10.0) -> Lease:
+        """See :meth:`braft_core.Node.lease`."""
+        return Lease(self, lambda: self._running().lease_keeper, clock.monotonic, ttl)
 
     def _running(self) -> NodeThreads:
         if not self.process.alive:
@@ -215,7 +228,7 @@ class SimulatedNode:
             raise
         serializer, plugins = MsgpackSerializer(), Plugins()
         members, cluster = MembersService(), ClusterService()
-        services = (KVService(), *services_of(self.version))
+        services = (KVService(), *around.services(self.version))
         machine = StateMachine([*services, members, cluster], {serializer.tag: serializer})
         tokens = TokenSource(settings)
         ports = Ports(_PORT, _PORT + 1, 0)

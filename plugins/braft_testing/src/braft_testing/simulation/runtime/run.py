@@ -8,11 +8,12 @@ import logging
 import random
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from braft_core.abc import Service
 from braft_core.config import Settings
 from braft_core.errors import BraftError
 from braft_core.runtime import clock
@@ -24,7 +25,7 @@ from braft_testing.simulation.runtime.clients import Clients
 from braft_testing.simulation.runtime.clocks import MachineClock
 from braft_testing.simulation.runtime.discovery import Directory
 from braft_testing.simulation.runtime.faults import Adversary
-from braft_testing.simulation.runtime.ledger import Ledger, Planned
+from braft_testing.simulation.runtime.ledger import Ledger, Planned, services_of
 from braft_testing.simulation.runtime.network import VirtualNetwork
 from braft_testing.simulation.runtime.node import Life, SimulatedNode, Surroundings, address_of
 from braft_testing.simulation.runtime.observed import DurabilityJudge
@@ -34,7 +35,7 @@ from braft_testing.simulation.runtime.scheduler import Process, Scheduler
 from braft_testing.simulation.runtime.virtual_loop import VirtualLoop
 from braft_testing.simulation.trace import Trace
 
-__all__ = ["Outcome", "run_seed"]
+__all__ = ["Outcome", "World", "close_task", "run_seed"]
 
 _MOST_STEPS = 3_000_000
 #: Virtual seconds after the faults within which the cluster serves again.
@@ -79,16 +80,18 @@ def run_seed(
     seconds: float | None = None,
     plan: RuntimePlan | None = None,
     echo: bool = False,
+    make: Callable[[int, RuntimePlan, bool], World] | None = None,
 ) -> Outcome:
     """Run one seed.
 
     :param seconds: how long faults happen, virtual seconds; default: drawn.
     :param plan: instead of the one that the seed draws.
     :param echo: print every line of the trace.
+    :param make: makes another kind of run; default: :class:`World`.
     """
     plan = plan or draw_runtime_plan(seed, seconds)
     outcome = Outcome(seed, plan)
-    world = _World(seed, plan, echo)
+    world = (make or World)(seed, plan, echo)
     with world.installed():
         try:
             world.run()
@@ -100,7 +103,12 @@ def run_seed(
     return outcome
 
 
-class _World:
+class World:
+    """One run. The base of runs with callers and judges of their own."""
+
+    #: Returns the services of a version of the program, beside ``kv``.
+    services: Callable[[int], tuple[Service, ...]] = staticmethod(services_of)
+
     def __init__(self, seed: int, plan: RuntimePlan, echo: bool) -> None:
         self._plan = plan
         self._rng = random.Random(f"runtime {seed}")  # noqa: S311 - reproducible
@@ -124,6 +132,7 @@ class _World:
             plan.servers,
             self._takes,
             DurabilityJudge(),
+            self.services,
         )
         nodes = self._nodes = [SimulatedNode(number, around) for number in range(count)]
         if plan.membership == "replace":  # one at most: its data may be lost at any time
@@ -315,7 +324,7 @@ class _World:
                     running.drop()
         for loop in _loops(self._nodes, self._loop):
             for task in loop.tasks:
-                _close(task)
+                close_task(task)
 
     def report(self, outcome: Outcome) -> None:
         """Fill in what happened."""
@@ -388,7 +397,7 @@ def _loops(nodes: list[SimulatedNode], clients: VirtualLoop) -> Iterator[Virtual
                 yield loop.loop
 
 
-def _close(task: asyncio.Task[Any]) -> None:
+def close_task(task: asyncio.Task[Any]) -> None:
     """Close what a dead process left, now and not when the garbage collector comes by."""
     task._log_destroy_pending = False  # type: ignore[attr-defined]
     work = task.get_coro()
