@@ -11,12 +11,23 @@ from collections.abc import Mapping
 from typing import Any
 
 from braft_core import strict_json
-from braft_core.cli.output import echo
+from braft_core.cli.output import echo, terminal_width
 from braft_core.cli.streams import print_text
 from braft_core.escaping import printable
-from braft_core.store import Entry
+from braft_core.store import Change, Entry
 
-__all__ = ["entry_json", "fields", "key_line", "of_word", "print_entries", "print_value", "text_of"]
+__all__ = [
+    "change_json",
+    "change_line",
+    "entry_json",
+    "fields",
+    "key_line",
+    "of_word",
+    "print_cut",
+    "print_entries",
+    "print_value",
+    "text_of",
+]
 
 
 def of_word(word: str) -> bytes:
@@ -47,6 +58,32 @@ def entry_json(entry: Entry) -> dict[str, Any]:
         "version": entry.version,
         "lease": str(entry.lease),
     }
+
+
+def change_json(change: Change, previous: bool) -> dict[str, Any]:
+    """Return a change as a JSON object.
+
+    :param previous: whether it has what was replaced, null for nothing.
+    """
+    before = None if change.previous is None else entry_json(change.previous)
+    more = {"previous": before} if previous else {}
+    return {"type": change.type} | entry_json(change.entry) | more
+
+
+def change_line(change: Change, previous: bool) -> str:
+    """Return a change as a line: revision, put or del, key, value, and what was replaced."""
+    entry, before = change.entry, change.previous
+    is_put = change.type == "put"
+    cells = [str(change.revision), "put" if is_put else "del", key_line(entry.key)]
+    cells += [_value(entry.value)] if is_put else []
+    cells += [f"was {_value(before.value)}"] if previous and before is not None else []
+    return "  ".join(cells)
+
+
+def print_cut(line: str) -> None:
+    """Print a line; on a terminal what does not fit is left out."""
+    width, shown = terminal_width(), printable(line)
+    echo(shown if not width or len(shown) <= width else f"{shown[: width - 1]}…")
 
 
 def print_entries(entries: list[Entry], *, keys_only: bool = False) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "print_json",
     "reports_errors",
     "table",
+    "terminal_width",
 ]
 
 _GAP = "  "
@@ -138,7 +139,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     lines = [list(columns), *([printable(str(cell)) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     widest = widths.index(max(widths))
-    room = _width() - sum(widths) - len(_GAP) * (len(widths) - 1) + widths[widest]
+    room = terminal_width() - sum(widths) - len(_GAP) * (len(widths) - 1) + widths[widest]
     if room >= _NARROWEST:
         widths[widest] = min(widths[widest], room)
     for number, line in enumerate(lines):
@@ -166,10 +167,10 @@ def paragraph(text: str, first: str = "", rest: str | None = None, width: int = 
     """
     first = printable(first)
     indent = " " * len(first) if rest is None else rest
-    typer.echo(_wrap(printable(text), _width() or width, first, indent))
+    typer.echo(_wrap(printable(text), terminal_width() or width, first, indent))
 
 
-def _width() -> int:
+def terminal_width() -> int:
     """Return the columns of the terminal that reads the output, 0 if none does."""
     if sys.stdout.isatty():
         return shutil.get_terminal_size().columns

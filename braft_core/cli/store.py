@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from braft_core.cli import store_lease
+from braft_core.cli import store_lease, store_watch
 from braft_core.cli.options import (
     DEFAULT_TIMEOUT,
     AsJson,
@@ -30,6 +30,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Read and write the store: bytes with revisions and leases."
 )
 app.add_typer(store_lease.app, name="lease")
+app.command()(store_watch.watch)
 
 #: Entries of a page; the client reads as many as it needs.
 _PAGE = 1_000

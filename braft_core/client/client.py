@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 import httpx
 
+from braft_core.client.client_store import ClientStore
 from braft_core.client.download import SavedSnapshot, download
 from braft_core.client.lease_keeper import LeaseKeeper
 from braft_core.client.nodes import Call, Nodes, Take
@@ -32,7 +33,7 @@ from braft_core.cluster_types import Consistency, Leader, Member, Readiness, Sna
 from braft_core.errors import BraftError, NoLeader, NotApplied, Unreachable
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE, Page
 from braft_core.runtime import clock
-from braft_core.store import Lease, LeasingStore
+from braft_core.store import Lease
 
 __all__ = ["Client", "KVEntry"]
 
@@ -82,7 +83,7 @@ class Client:
         self._remote = RemoteStore(self._nodes)
         self._keeper = LeaseKeeper(self._remote)
         #: The store: the same calls as of ``node.store``, awaitable ones on any event loop.
-        self.store = LeasingStore(self._remote, self.lease)
+        self.store = ClientStore(self._remote, self.lease, self._nodes)
 
     def __enter__(self) -> Self:
         return self

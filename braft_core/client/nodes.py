@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import urlencode
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import httpx
 
@@ -32,7 +32,7 @@ from braft_core.errors import (
 )
 from braft_core.escaping import shown
 
-__all__ = ["Call", "Nodes", "Take"]
+__all__ = ["Call", "Nodes", "Take", "may_go_on"]
 
 T = TypeVar("T")
 #: Extracts the result from a node's response.
@@ -46,6 +46,10 @@ _CONNECT = 2.0
 _SLACK = 1.0
 #: Servers refuse more bytes of path and query.
 _MAX_TARGET = 16 << 10
+#: Each watch has a connection.
+_UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+#: The clients of event loops.
+_Clients = WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient]
 #: Errors after which a request was surely not sent.
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 
@@ -66,6 +70,13 @@ class Call(Generic[T]):
     timeout: float | None = None
     #: Whether the node is to be told this timeout: it waits for the cluster.
     waits: bool = True
+
+
+class _Watch(Protocol):
+    """What reads an answer that goes on."""
+
+    def interrupt(self) -> None:
+        """*Any thread.* Wake the thread or task that reads."""
 
 
 class Nodes:
@@ -113,22 +124,33 @@ class Nodes:
         )
         self._lock = threading.Lock()
         self._closed = False
-        self._async: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = (
-            WeakKeyDictionary()
-        )
+        self._async: _Clients = WeakKeyDictionary()
+        # Streams hold their connections, so they must not take those of requests.
+        self._streams: httpx.Client | None = None
+        self._async_streams: _Clients = WeakKeyDictionary()
+        self._watches: WeakSet[_Watch] = WeakSet()
 
     def close(self) -> None:
         """Close the connections of threads. Idempotent."""
         self._closed = True
+        with self._lock:
+            watches = list(self._watches)
+            streams, self._streams = self._streams, None
+        for watch in watches:
+            watch.interrupt()
         self.http.close()
+        if streams is not None:
+            streams.close()
 
     async def aclose(self) -> None:
         """Close the connections of threads, and those of the running loop. Idempotent."""
         self.close()
         with self._lock:
-            mine = self._async.pop(asyncio.get_running_loop(), None)
-        if mine is not None:
-            await mine.aclose()
+            loop = asyncio.get_running_loop()
+            mine = [each.pop(loop, None) for each in (self._async, self._async_streams)]
+        for client in mine:
+            if client is not None:
+                await client.aclose()
 
     def send(self, call: Call[T]) -> T:
         """Send a request and return its result.
@@ -212,7 +234,7 @@ class Nodes:
             found = error_of(answer, write=call.write)
             if found is None:
                 return understood(answer, call.take, write=call.write)
-            if not _may_go_on(call, found):
+            if not may_go_on(found, write=call.write):
                 raise found
             refusal = found
         if refusal is not None:
@@ -244,15 +266,70 @@ class Nodes:
         wait = self._wait(timeout)
         return httpx.Timeout(wait + _SLACK, connect=min(wait, _CONNECT))
 
+    def add_watch(self, watch: _Watch) -> None:
+        """Interrupt a watch when the client is closed."""
+        with self._lock:
+            self._watches.add(watch)
+
+    def open_stream(self, base: str, call: Call[Any], silence: float) -> httpx.Response:
+        """Send a request to one node; return an answer whose body, if it is a success, is not read.
+
+        :param silence: seconds after which the node is to send something.
+        :raises httpx.RequestError: there is no answer.
+        :raises Stopped: the client is closed.
+        """
+        target, limits = self._stream_limits(call, silence)
+        with self._lock:
+            http = self._streams
+            if http is None:
+                expect = partial(_expect, self._server_name)
+                options = self._options | {"limits": _UNLIMITED}
+                http = httpx.Client(**options, event_hooks={"request": [expect]})
+                self._streams = http
+        request = http.build_request("GET", base + target, headers=call.headers, timeout=limits)
+        try:
+            answer = http.send(request, stream=True)
+            if not answer.is_success:
+                answer.read()
+        except RuntimeError as error:
+            if not self._closed:
+                raise
+            raise _closed_meanwhile(call) from error
+        return answer
+
+    async def aopen_stream(self, base: str, call: Call[Any], silence: float) -> httpx.Response:
+        """Call :meth:`open_stream` asynchronously."""
+        target, limits = self._stream_limits(call, silence)
+        http = self._of_loop(self._async_streams, limits=_UNLIMITED)
+        request = http.build_request("GET", base + target, headers=call.headers, timeout=limits)
+        try:
+            answer = await http.send(request, stream=True)
+            if not answer.is_success:
+                await answer.aread()
+        except RuntimeError as error:
+            if not self._closed:
+                raise
+            raise _closed_meanwhile(call) from error
+        return answer
+
+    def _stream_limits(self, call: Call[Any], silence: float) -> tuple[str, httpx.Timeout]:
+        target, limits = self._prepared(call)
+        return target, httpx.Timeout(
+            self._wait(call.timeout) + silence + _SLACK, connect=limits.connect
+        )
+
     def _async_http(self) -> httpx.AsyncClient:
         """Return the client of the running loop."""
+        return self._of_loop(self._async)
+
+    def _of_loop(self, clients: _Clients, **options: Any) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         with self._lock:
-            found = self._async.get(loop)
+            found = clients.get(loop)
             if found is None:
                 expect = partial(_aexpect, self._server_name)
-                found = httpx.AsyncClient(**self._options, event_hooks={"request": [expect]})
-                self._async[loop] = found
+                options = self._options | options | {"event_hooks": {"request": [expect]}}
+                found = clients[loop] = httpx.AsyncClient(**options)
         return found
 
 
@@ -261,10 +338,10 @@ def _closed_meanwhile(call: Call[Any]) -> BraftError:
     return OutcomeUnknown(message) if call.write else Stopped(message)
 
 
-def _may_go_on(call: Call[Any], error: BraftError) -> bool:
+def may_go_on(error: BraftError, *, write: bool) -> bool:
     """Return whether the next node may be asked after this answer."""
     if isinstance(error, OutcomeUnknown):
-        return not call.write
+        return not write
     return isinstance(error, NotApplied) and error.safe_to_retry
 
 

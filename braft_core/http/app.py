@@ -25,6 +25,7 @@ from braft_core.http.health import HealthResource, ReadyResource
 from braft_core.http.kv import EntryResource, MapResource, MapsResource
 from braft_core.http.leader import LeaderResource
 from braft_core.http.members import MemberResource, MembersResource, PromotionResource
+from braft_core.http.open_streams import OpenStreams
 from braft_core.http.openapi import OpenAPIResource
 from braft_core.http.operation import operation_of
 from braft_core.http.origin_policy import OriginPolicy, accepted_host_names
@@ -40,6 +41,7 @@ from braft_core.http.store import (
 )
 from braft_core.http.store_leases import LeaseResource, LeasesResource, RenewResource
 from braft_core.http.store_txn import TxnResource
+from braft_core.http.store_watch import WatchResource
 from braft_core.http.url_decoding import restore_slashes
 from braft_core.tokens import Keyring
 
@@ -56,6 +58,7 @@ def make_app(
     extend: Callable[[FalconApp], None] | None = None,
     keyring: Keyring | None = None,
     more_routes: Routes = _NO_ROUTES,
+    streams: OpenStreams | None = None,
 ) -> RequestGuard:
     """Build the ASGI application of ``node``.
 
@@ -64,11 +67,12 @@ def make_app(
         exceptions propagate.
     :param keyring: the tokens that are accepted; default: those of the setting ``token``.
     :param more_routes: see :func:`routes`.
+    :param streams: see :func:`routes`.
     """
     app = _App(middleware=[_Strict(), Audit()])
     _strict_json(app)
     install_problems(app)
-    for template, resource in routes(node, more_routes).items():
+    for template, resource in routes(node, more_routes, streams).items():
         app.add_route(template, resource)
     if extend is not None:
         extend(app)
@@ -77,10 +81,13 @@ def make_app(
     return RequestGuard(app, OriginPolicy(names), BearerAuth(keyring or _keyring(node)))
 
 
-def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
+def routes(
+    node: NodeAPI, more: Routes = _NO_ROUTES, streams: OpenStreams | None = None
+) -> dict[str, object]:
     """Return the resources by their paths.
 
     :param more: resources beside those of this package; ``/openapi.json`` describes them, too.
+    :param streams: the answers that go on until they are ended; default: an own table.
     """
     found: dict[str, object] = {
         "/healthz": HealthResource(),
@@ -95,6 +102,7 @@ def routes(node: NodeAPI, more: Routes = _NO_ROUTES) -> dict[str, object]:
         "/v1/store/count": CountResource(node),
         "/v1/store/txn": TxnResource(node),
         "/v1/store/compact": CompactResource(node),
+        "/v1/store/watch": WatchResource(node, OpenStreams() if streams is None else streams),
         "/v1/store/leases": LeasesResource(node),
         "/v1/store/leases/{lease_id}": LeaseResource(node),
         "/v1/store/renew": RenewResource(node),

@@ -24,6 +24,7 @@ from braft_core.http.problems import (
     error_problem,
     http_problem,
 )
+from braft_core.http.request_end import REQUEST_END, RequestEnd
 from braft_core.http.url_decoding import check_query_encoding, decode_path
 
 __all__ = ["MAX_HEAD", "MAX_HEADERS", "SECURITY_HEADERS", "RequestGuard"]
@@ -75,11 +76,15 @@ class RequestGuard:
             problem = error_problem(error, scope["path"])
         else:
             body = _Body(receive, self._budget) if has_body else None
+            if body is not None:
+                receive = body.receive
+            end = scope[REQUEST_END] = RequestEnd(receive)
             try:
-                await self.application(scope, body.receive if body else receive, send)
+                await self.application(scope, receive, send)
             except ClientDisconnected:
                 return
             finally:
+                end.run()
                 if body is not None:
                     body.close()
             return

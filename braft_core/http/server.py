@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from braft_core.abc import NodeAPI
 from braft_core.http.app import FalconApp, Routes, make_app
 from braft_core.http.listener import listen
+from braft_core.http.open_streams import OpenStreams
 from braft_core.http.request_guard import RequestGuard
 from braft_core.http.uvicorn_server import UvicornServer
 from braft_core.http.waitress_server import WaitressServer
@@ -30,6 +31,10 @@ class _Server(Protocol):
         self, app: RequestGuard, listener: socket.socket, port: int, tls: ssl.SSLContext | None
     ) -> None:
         """Start to serve."""
+
+    @staticmethod
+    def max_streams() -> int:
+        """Return how many answers may go on at a time until somebody ends them."""
 
     def drain(self) -> None:
         """See :meth:`HTTPServer.drain`."""
@@ -70,6 +75,7 @@ class HTTPServer:
         self._certificate = certificate
         self._more_routes = more_routes
         self._running: _Server | None = None
+        self._streams = OpenStreams()
         self._lock = threading.Lock()
         self.port = port
 
@@ -80,12 +86,12 @@ class HTTPServer:
         """
         with self._lock:
             if self._running is None:
-                app = make_app(
-                    self._node, self._extend, self._keyring, self._more_routes(self._node)
-                )
+                server = _SERVERS[self._node.settings.http_server]
+                self._streams = OpenStreams(server.max_streams())
+                more = self._more_routes(self._node)
+                app = make_app(self._node, self._extend, self._keyring, more, self._streams)
                 listener = listen(self._host, self.port)
                 self.port = int(listener.getsockname()[1])
-                server = _SERVERS[self._node.settings.http_server]
                 tls = self._certificate.context if self._certificate is not None else None
                 self._running = server(app, listener, self.port, tls)
 
@@ -102,13 +108,15 @@ class HTTPServer:
     def drain(self) -> None:
         """Drain connections before the node stops, so that no request is cut off.
 
-        New connections are refused, so clients know that nothing was sent. Answers on open
-        connections carry ``Connection: close``. Returns when no connection was used recently, or
-        after half a second; requests that still wait are answered when the node stops.
+        Watches end, so that their callers go on at other nodes. New connections are refused, so
+        clients know that nothing was sent. Answers on open connections carry ``Connection: close``.
+        Returns when no connection was used recently, or after half a second; requests that still
+        wait are answered when the node stops.
         """
         with self._lock:
             running = self._running
         if running is not None:
+            self._streams.end_all()
             running.drain()
 
     def stop(self) -> None:
@@ -119,4 +127,5 @@ class HTTPServer:
         with self._lock:
             running, self._running = self._running, None
         if running is not None:
+            self._streams.end_all()
             running.stop()

@@ -50,7 +50,7 @@ def check_query_encoding(query: bytes, path: str) -> None:
     """
     try:
         query.decode()
-        if not path.startswith((_STORE_ROUTE, "/v1/store/count")):
+        if not path.startswith((_STORE_ROUTE, "/v1/store/count", "/v1/store/watch")):
             unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
         raise BadInput("query string", repr(query)[1:80], "UTF-8") from None

@@ -25,7 +25,12 @@ from uvicorn.server import ServerState
 
 from braft_core.http import grace_periods
 from braft_core.http.connection import Connection, SharedState
-from braft_core.http.connection_table import ConnectionSlot, ConnectionTable, connection_limits
+from braft_core.http.connection_table import (
+    ConnectionSlot,
+    ConnectionTable,
+    Limits,
+    connection_limits,
+)
 from braft_core.http.request_guard import RequestGuard
 from braft_core.http.server_loop import close_loop, make_loop
 from braft_core.transport.accept_backoff import PAUSE, AcceptBackoff
@@ -74,6 +79,11 @@ class UvicornServer:
         self._thread.start()
         self._ready.wait()
 
+    @staticmethod
+    def max_streams() -> int:
+        """Return how many answers may go on at a time: half of the requests in progress."""
+        return _limits().processing // 2
+
     def drain(self) -> None:
         """Drain connections, and wait for that; see :meth:`HTTPServer.drain`."""
         self._draining.set()
@@ -108,8 +118,7 @@ class UvicornServer:
 
     async def _serve(self) -> None:
         self._listener.setblocking(False)
-        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._table = ConnectionTable(connection_limits(descriptors))
+        self._table = ConnectionTable(_limits())
         self._shared = SharedState(self._table)
         self._state = ServerState()
         self._held: tuple[socket.socket, Any] | None = None
@@ -275,6 +284,10 @@ class UvicornServer:
         finally:
             if not connected:
                 self._table.release(slot)
+
+
+def _limits() -> Limits:
+    return connection_limits(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 
 
 def _cancel(task: asyncio.Task[Any] | None) -> None:

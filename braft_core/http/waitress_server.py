@@ -16,7 +16,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 from a2wsgi import ASGIMiddleware
@@ -47,6 +48,8 @@ THREADS = 16
 CONNECTION_LIMIT = 1000
 #: Seconds after which an idle connection is closed.
 CHANNEL_TIMEOUT = 60
+#: Bytes of an answer that wait for its reader before more of it is made.
+OUTPUT_BUFFER = 1 << 20
 #: Most bytes of a chunk's header line, or of the trailer, in a chunked body.
 MAX_CHUNK_LINE = 16 << 10
 #: A change of the difference between wall and monotonic clock that counts as a clock step, seconds.
@@ -79,6 +82,11 @@ class WaitressServer:
             target=self._serve, name=f"braft-{port}-http-loop", daemon=True
         )
         self._thread.start()
+
+    @staticmethod
+    def max_streams() -> int:
+        """Return how many answers may go on at a time: each takes a thread."""
+        return THREADS // 2
 
     def drain(self) -> None:
         """Drain connections, and wait for that; see :meth:`HTTPServer.drain`."""
@@ -130,12 +138,25 @@ class WaitressServer:
 
 def _wsgi(app: RequestGuard, loop: asyncio.AbstractEventLoop) -> Callable[..., Any]:
     """Return ``app`` as a WSGI application that runs on ``loop``."""
-    adapted: Any = ASGIMiddleware(app, wait_time=None, loop=loop)  # type: ignore[arg-type]
 
-    def serve(environ: dict[str, Any], start_response: Any) -> Any:
+    def serve(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
         # The application reads the raw path; the adapter fails if PATH_INFO is not UTF-8.
         environ["PATH_INFO"] = "/"
-        return adapted(environ, start_response)
+        tasks: list[asyncio.Task[None]] = []
+
+        async def run(*request: Any) -> None:
+            tasks.extend(task for task in (asyncio.current_task(),) if task is not None)
+            await app(*request)
+
+        adapted: Any = ASGIMiddleware(run, wait_time=None, loop=loop)
+        try:
+            yield from adapted(environ, start_response)
+        finally:
+            # Waitress closes the answer of a caller that has gone, and the adapter does not let the
+            # application know: it would wait for ever to send the next part.
+            for task in tasks:
+                with suppress(RuntimeError):  # the loop has ended, and its tasks with it
+                    loop.call_soon_threadsafe(task.cancel)
 
     return serve
 
@@ -236,6 +257,8 @@ class _Server(TcpWSGIServer):  # type: ignore[misc]  # waitress has no type info
                 max_request_body_size=SERVER_BODY_LIMIT,
                 # Answers are in memory already, so spooling them to a file gains nothing.
                 outbuf_overflow=sys.maxsize,
+                # A stream waits when its reader is so far behind.
+                outbuf_high_watermark=OUTPUT_BUFFER,
             ),
             sockinfo=(listener.family, listener.type, listener.proto, listener.getsockname()),
             bind_socket=False,

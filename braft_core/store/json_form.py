@@ -1,4 +1,4 @@
-"""Transactions, their answers and entries as JSON, in which HTTP carries them. Pure.
+"""Transactions, their answers, entries and changes as JSON, in which HTTP carries them. Pure.
 
 Keys and values are base64. Ids of leases are decimal text: they have 63 bits, and numbers of
 JavaScript 53. Each ``*_json`` writes what its counterpart reads. Commands and answers are in the
@@ -21,8 +21,10 @@ __all__ = [
     "answer_json",
     "bytes_json",
     "bytes_of",
+    "change_json",
     "lease_of",
     "read_answer",
+    "read_change",
     "read_record",
     "read_txn",
     "record_json",
@@ -92,6 +94,36 @@ def read_record(found: Any) -> list[Any]:
         _number(name, fields.get(name)) for name in ("created", "revision", "version")
     )
     return [key, value, created, revision, 0, version, lease_of("lease", fields.get("lease"), 0)]
+
+
+# -- changes -----------------------------------------------------------------------------------
+
+
+def change_json(record: Sequence[Any], before: Sequence[Any] | None, full: bool) -> dict[str, Any]:
+    """Return a change of a key as a JSON object.
+
+    :param record: the new record; its value is ``None`` if the key was deleted.
+    :param before: the record that it replaced, if there was one.
+    :param full: whether the change has ``previous``, the entry before.
+    """
+    key, value, _, revision = record[:4]
+    kind = "put" if value is not None else "delete"
+    entry = record if value is not None else (key, b"", 0, revision, 0, 0, 0)
+    change = {"type": kind, "revision": revision, "entry": record_json(entry)}
+    return change | ({"previous": record_json(before) if before else None} if full else {})
+
+
+def read_change(found: Any) -> tuple[str, list[Any], list[Any] | None]:
+    """Return type, record and record before of a JSON object.
+
+    :raises InvalidArgument: it is not a change.
+    """
+    fields = _object("a change", found)
+    kind, before = fields.get("type"), fields.get("previous")
+    if kind not in ("put", "delete"):
+        raise _refused("type", kind, "put, delete")
+    previous = None if before is None else read_record(before)
+    return kind, read_record(fields.get("entry")), previous
 
 
 # -- transactions ------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from typing import Final, TypeAlias
 
 from braft_core.errors import InvalidArgument
 
-__all__ = ["ALL", "Bytes", "as_bytes", "as_range", "as_span"]
+__all__ = ["ALL", "Bytes", "as_bytes", "as_range", "as_span", "as_watched"]
 
 #: A key or a value; text is encoded as UTF-8.
 Bytes: TypeAlias = bytes | str
@@ -76,6 +76,18 @@ def as_span(
     if key is not None:
         return as_bytes("key", key), b""
     return as_range(prefix, start, end)
+
+
+def as_watched(
+    key: Bytes | None, prefix: Bytes | None, start: Bytes | None, end: Bytes | None
+) -> tuple[bytes, bytes]:
+    """Return a key with an empty end, or a range; all keys without any.
+
+    :raises InvalidArgument: a key is given together with a range.
+    """
+    if key is None:
+        return as_range(prefix, start, end)
+    return as_span(key, prefix, start, end)
 
 
 def _of_prefix(prefix: bytes) -> tuple[bytes, bytes]:

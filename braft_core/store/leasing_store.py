@@ -1,4 +1,4 @@
-"""``client.store``, and what ``node.store`` is beside its watches: the store with kept leases."""
+"""What ``node.store`` and ``client.store`` are beside their watches: the store with kept leases."""
 
 from __future__ import annotations
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from braft_core.cluster_types import Consistency
-from braft_core.errors import InvalidArgument
 from braft_core.store.caller import StoreCaller
 from braft_core.store.events import Watchers
-from braft_core.store.keys import Bytes, as_bytes, as_range
+from braft_core.store.keys import Bytes, as_watched
 from braft_core.store.lease import Lease
 from braft_core.store.leasing_store import LeasingStore
 from braft_core.store.watch import Watch
@@ -54,15 +53,7 @@ class NodeStore(LeasingStore):
         :raises InvalidArgument: an argument is not accepted.
         :raises FutureRevision: at the begin of the statement: there is no such revision yet.
         """
-        if key is not None:
-            if prefix is not None or start is not None or end is not None:
-                raise InvalidArgument(
-                    f"key is {key!r:.80} and the range is {(prefix, start, end)!r:.80}; accepted: "
-                    "a key, or a prefix, or a start and an end"
-                )
-            span = as_bytes("key", key), b""
-        else:
-            span = as_range(prefix, start, end)
+        span = as_watched(key, prefix, start, end)
         return Watch(self._caller, self._find_watchers, span, since, previous, consistency, timeout)
 
     @property

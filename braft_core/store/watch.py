@@ -17,9 +17,18 @@ from braft_core.errors import FutureRevision, InvalidArgument, InvalidRequest, S
 from braft_core.store.caller import StoreCaller
 from braft_core.store.entries import Entry, entry_of
 from braft_core.store.events import Event, Watcher, Watchers
+from braft_core.store.json_form import MAX_NUMBER
 from braft_core.store.wake_up import WakeUp
 
-__all__ = ["Batch", "Batches", "Change", "Watch"]
+__all__ = [
+    "Batch",
+    "Batches",
+    "Change",
+    "Watch",
+    "check_not_future",
+    "check_progress",
+    "check_since",
+]
 
 _SERVICE = "store"
 _revision = attrgetter("revision")
@@ -45,6 +54,32 @@ class Batch(NamedTuple):
     revision: int
     #: Empty if nothing has come for so long: see :meth:`Watch.batches`.
     changes: list[Change]
+
+
+def check_since(since: object) -> None:
+    """Check where a watch begins. :raises InvalidArgument: it is no revision."""
+    if type(since) is not int or not 0 <= since <= MAX_NUMBER:
+        raise InvalidArgument(f"since is {since!r:.80}; accepted: a revision, or 0 for now")
+
+
+def check_not_future(since: int, newest: int) -> None:
+    """Check that a store has a revision.
+
+    :param newest: that of the store, 0 if it was not asked for.
+    :raises FutureRevision: it has not.
+    """
+    if newest and since > newest:
+        raise FutureRevision(
+            f"revision {since} is in the future: the store is at revision {newest}",
+            revision=since,
+            current=newest,
+        )
+
+
+def check_progress(progress: float | None) -> None:
+    """Check when batches without changes come. :raises InvalidArgument: that is no time."""
+    if progress is not None and not progress > 0:
+        raise InvalidArgument(f"progress is {progress!r:.80}; accepted: seconds above 0")
 
 
 class _Buffer:
@@ -150,8 +185,7 @@ class Watch:
         consistency: Consistency,
         timeout: float | None,
     ) -> None:
-        if type(since) is not int or since < 0:
-            raise InvalidArgument(f"since is {since!r:.80}; accepted: a revision, or 0 for now")
+        check_since(since)
         self._caller = caller
         self._find_watchers = find_watchers
         self._span, self._since, self._previous = span, since, previous
@@ -210,12 +244,7 @@ class Watch:
         return self._since == 0 or self._since > watchers.applied_revision
 
     def _open(self, watchers: Watchers, newest: int) -> Self:
-        if newest and self._since > newest:
-            raise FutureRevision(
-                f"revision {self._since} is in the future: the store is at revision {newest}",
-                revision=self._since,
-                current=newest,
-            )
+        check_not_future(self._since, newest)
         self._since = self._since or newest
         key, end = self._span
         wake = self._buffer.wake_up.call
@@ -263,8 +292,7 @@ class Watch:
         :param progress: seconds after which a batch without changes is returned if there is no
             other one. Its revision says how far this watch has seen.
         """
-        if progress is not None and not progress > 0:
-            raise InvalidArgument(f"progress is {progress!r:.80}; accepted: seconds above 0")
+        check_progress(progress)
         return Batches(self._buffer, self._change, lambda: self.revision, progress)
 
 

@@ -63,6 +63,12 @@ def test_store(tmp_path: Path) -> None:
     assert found["store"]["node"]["during_snapshot"]["operations"] > 0
 
 
+def test_watches(tmp_path: Path) -> None:
+    _, found = _run(tmp_path, "benchmarks.watches", "--quick")
+    assert [each["watchers"] for each in found["watches"]["fan_out"]] == [1, 10, 100]
+    assert all(each["latency"]["operations"] == 5 for each in found["watches"]["fan_out"])
+
+
 def test_soak(tmp_path: Path) -> None:
     _, found = _run(tmp_path, "benchmarks.soak", "--quick")
     figures = found["soak"]

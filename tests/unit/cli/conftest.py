@@ -34,8 +34,10 @@ def _own_logging() -> Iterator[None]:
 
 
 @pytest.fixture
-def node(fake_node_class: Any) -> Any:
-    return fake_node_class()
+def node(fake_node_class: Any) -> Iterator[Any]:
+    made = fake_node_class()
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -22,8 +22,10 @@ from braft_testing.processes import wait_for
 
 
 @pytest.fixture
-def node(fake_node_class: Any) -> Any:
-    return fake_node_class()
+def node(fake_node_class: Any) -> Iterator[Any]:
+    made = fake_node_class()
+    yield made
+    made.close()
 
 
 @pytest.fixture

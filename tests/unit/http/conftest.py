@@ -18,18 +18,51 @@ from braft_core.errors import (
     Conflict,
     NotReady,
     Rejected,
+    Stopped,
     StorageError,
     TooStale,
     UnknownCommand,
 )
 from braft_core.http import HTTPServer, make_app
 from braft_core.raft.types import Configuration, Server, SnapshotMeta
+from braft_core.runtime.requests import Query, settle
+from braft_core.runtime.watch_hub import WatchHub
 from braft_core.services.store import StoreService
 from braft_core.storage.snapshot_file import encode_file
 
 Options = TypeVar("Options", bound=BaseModel)
 
 CONFIGURATION = Configuration((Server("server-1", "127.0.0.1:15000"),))
+
+
+class FakeApplier:
+    """Lets the watches of a fake node read its store."""
+
+    fault = ""
+
+    def __init__(self, store: StoreService) -> None:
+        self.store = store
+        # The hub reads in its thread.
+        self.lock = threading.Lock()
+        self.report: Callable[[], None] = lambda: None
+
+    def call_when_applied(self, callback: Callable[[], None]) -> None:
+        self.report = callback
+
+    def read(self, index: int, queries: list[Query]) -> None:
+        for query in queries:
+            try:
+                with self.lock:
+                    answer: Any = self.store.query(query.name, query.args)
+            except Rejected as error:
+                answer = error
+            settle([(query, answer)])
+
+    def apply(self, command: str, args: Any) -> Any:
+        with self.lock:
+            answer = self.store.apply(command, args, CommandContext(1, 1, 1))
+            self.report()
+        return answer
 
 
 class FakeNode:
@@ -51,6 +84,10 @@ class FakeNode:
         self.maps: dict[str, dict[str, tuple[Any, int]]] = {}
         self.revision = 0
         self.store_service = StoreService()
+        self.applier = FakeApplier(self.store_service)
+        #: Its thread starts with the first watch; :meth:`close` ends it.
+        self.hub = WatchHub(self.applier, [self.store_service], "fake-node-changes")
+        self.store = SimpleNamespace(watchers=self.hub)
         self.items: dict[str, Any] = {}
         self.calls: list[tuple[Any, ...]] = []
         self.before_answer: Callable[[], None] = lambda: None
@@ -62,6 +99,11 @@ class FakeNode:
             {"id": "server-1", "address": "127.0.0.1:15000", "suffrage": "Voter", "leader": True},
             {"id": "server-2", "address": "127.0.0.1:16000", "suffrage": "Voter", "leader": False},
         ]
+
+    def close(self) -> None:
+        """End its watches and their thread."""
+        self.hub.stop(Stopped("the node was stopped"))
+        self.hub.close_thread(60)
 
     def plugin_options(self, model: type[Options]) -> Options:
         return model()
@@ -75,7 +117,7 @@ class FakeNode:
     def execute(self, service: str, command: str, *args: Any, timeout: float | None = None) -> Any:
         self._asked("execute", service, command, *args, timeout)
         if service == "store":
-            return self.store_service.apply(command, args, CommandContext(1, 1, 1))
+            return self.applier.apply(command, args)
         return getattr(self, f"_{service}_{command}", self._unknown)(*args)
 
     #: Staleness of reads, seconds.
@@ -300,8 +342,10 @@ def client(node: FakeNode, extend: Any = None) -> Caller:
 
 
 @pytest.fixture
-def node() -> FakeNode:
-    return FakeNode()
+def node() -> Iterator[FakeNode]:
+    made = FakeNode()
+    yield made
+    made.close()
 
 
 @pytest.fixture

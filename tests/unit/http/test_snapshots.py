@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import http.client
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from braft_core.abc import SnapshotBackup, SnapshotInfo
 from braft_core.errors import NotReady, StorageCorrupt
 from braft_core.http import HTTPServer
 from braft_core.storage.snapshot_file import open_file
+from braft_testing.processes import PATIENCE
 
 
 def test_taken_listed_and_read_back(web: Any, node: Any, tmp_path: Path) -> None:
@@ -92,3 +95,24 @@ def test_an_answer_that_breaks_off_cannot_be_taken_for_a_whole_one(
     finally:
         connection.close()
     assert "download of snapshot snap-1 failed: damaged in" in caplog.text
+
+
+def test_a_download_that_is_broken_off_leaves_nothing(server: HTTPServer, node: Any) -> None:
+    """With Waitress its task, its open file and its place among the downloads stayed."""
+    closed = threading.Event()
+
+    def contents() -> Iterator[bytes]:
+        try:
+            while True:
+                yield bytes(256 << 10)
+        finally:
+            closed.set()
+
+    info = SnapshotInfo("snap-1", 10, 3, 0, ("server-1",))
+    node.open_snapshot = lambda snapshot_id: SnapshotBackup(info, "braft", "c", contents())
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+    connection.request("GET", "/v1/snapshots/snap-1")
+    assert connection.getresponse().read(1 << 20)
+    assert not closed.is_set()
+    connection.close()
+    assert closed.wait(PATIENCE)
