@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from braft_core import Node
+from braft_core.cli.app import app
 from braft_etcd.options import EtcdOptions
 from braft_testing.processes import free_ports, wait_for
 
@@ -124,3 +126,48 @@ def test_an_etcd_goes_on_with_the_keys_of_a_node(
         newest = _run(etcdctl, f"--endpoints={endpoint}", "put", "next", "1", "-w", "json")
         here = node.store.put("next", b"1")
         assert json.loads(newest)["header"]["revision"] == here
+
+
+def _import(file: Path, target: Path) -> Any:
+    words = ["store", "import", str(file), "--data-dir", str(target), "--ip", "127.0.0.1", "--json"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def test_a_cluster_goes_on_with_the_keys_of_an_etcd(tmp_path: Path) -> None:
+    etcdctl = _program("etcdctl")
+    member, file, target = tmp_path / "member", tmp_path / "keys.db", tmp_path / "data"
+    with _etcd(member) as endpoint:
+        here = (etcdctl, f"--endpoints={endpoint}")
+        for number in range(20):
+            _run(*here, "put", f"key/{number % 8}", f"value {number}" * 900)
+        _run(*here, "del", "key/2")
+        _run(*here, "compact", "6")
+        lease = re.findall(r"lease (\w+) granted", _run(*here, "lease", "grant", "600"))[0]
+        _run(*here, "put", "leased", "1", f"--lease={lease}")
+        _run(*here, "snapshot", "save", str(file))
+        keys = {
+            revision: _keys(endpoint, *([f"--rev={revision}"] if revision else []))
+            for revision in (0, 6, 9, 22)
+        }
+    made = _import(file, target)
+    assert (made["keys"], made["revision"], made["compacted"], made["leases"]) == (8, 23, 6, 1)
+    options = EtcdOptions(listen="127.0.0.1:0")
+    with Node(
+        data_dir=target, ip="127.0.0.1", rport=0, http=False, discovery="none", plugins=[options]
+    ) as node:
+        node.wait_ready()
+        members: Any = wait_for(lambda: node.query("store", "members"), what="a URL")
+        address = str(members[0][2][0]).rpartition("/")[2]
+        for revision, wanted in keys.items():
+            assert _keys(address, *([f"--rev={revision}"] if revision else [])) == wanted
+        leases = _run(etcdctl, f"--endpoints={address}", "lease", "timetolive", lease, "--keys")
+        assert "granted with TTL(600s)" in leases
+        assert "attached keys([leased])" in leases
+        assert node.store.put("next", b"1") == made["revision"] + 1
+    # The file of the member itself, which etcd writes in another order.
+    own = _import(member / "member" / "snap" / "db", tmp_path / "again")
+    assert {name: own[name] for name in ("keys", "revision", "compacted")} == {
+        name: made[name] for name in ("keys", "revision", "compacted")
+    }
