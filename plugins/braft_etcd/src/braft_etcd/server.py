@@ -88,7 +88,7 @@ class EtcdFrontEnd(FrontEnd):
         api.start()
         scheme = "https" if options.tls_cert else "http"
         url = options.advertise or f"{scheme}://{join_host_port(self._reachable(host), port)}"
-        self._announcer = Announcer(api.backend, socket.gethostname(), url)
+        self._announcer = Announcer(api.backend, options.name or socket.gethostname(), url)
         self._announcer.start()
 
     def _reachable(self, host: str) -> str:
