@@ -10,9 +10,9 @@ __all__ = ["FrontEnd"]
 class FrontEnd(abc.ABC):
     """A server of a plugin, beside the node's own ports. Made by the hook ``braft_serve``.
 
-    braft calls all methods on an event loop that the node's front ends share. It runs in a thread
-    of its own, so that their work does not delay consensus. Nothing may block there: await
-    ``node.aquery``, ``node.aexecute`` and the like.
+    braft calls :meth:`start` and :meth:`stop` on an event loop that the node's front ends share. It
+    runs in a thread of its own, so that their work does not delay consensus. Nothing may block
+    there: await ``node.aquery``, ``node.aexecute`` and the like.
     """
 
     @property
@@ -35,3 +35,15 @@ class FrontEnd(abc.ABC):
 
         :param grace: seconds for which calls under way may finish.
         """
+
+    def refresh(self) -> None:  # noqa: B027 - most have nothing to reload
+        """Reload what may have changed outside, such as certificates.
+
+        *Any thread*, once each second and on SIGHUP, after :meth:`start`; may block. Existing
+        connections stay. Files that cannot be used change nothing; :attr:`trouble` says why.
+        """
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong although it serves, for the node's notes; "" for nothing. Any thread."""
+        return ""

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from braft_core.cli import store_lease, store_watch
+from braft_core.cli.extensions import ExtensibleGroup
 from braft_core.cli.options import (
     DEFAULT_TIMEOUT,
     AsJson,
@@ -27,7 +28,9 @@ from braft_core.errors import ConfigError
 __all__ = ["app"]
 
 app = typer.Typer(
-    no_args_is_help=True, help="Read and write the store: bytes with revisions and leases."
+    cls=ExtensibleGroup,
+    no_args_is_help=True,
+    help="Read and write the store: bytes with revisions and leases.",
 )
 app.add_typer(store_lease.app, name="lease")
 app.command()(store_watch.watch)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from braft_core.errors import ConfigError
@@ -29,7 +30,7 @@ class Server:
         self._limits = limits or Limits()
         self._host: Host | None = None
         self._server: asyncio.Server | None = None
-        self._context: ssl.SSLContext | None = None
+        self._context: Callable[[], ssl.SSLContext | None] = _no_tls
         self._connections: dict[ServerProtocol, None] = {}
         self._sweeper: asyncio.TimerHandle | None = None
         self._empty: asyncio.Event = asyncio.Event()
@@ -53,14 +54,18 @@ class Server:
         return len(self._connections)
 
     async def start(
-        self, address: str | Sequence[str], port: int, tls: ssl.SSLContext | None = None
+        self,
+        address: str | Sequence[str],
+        port: int,
+        tls: ssl.SSLContext | Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         """Listen.
 
         Args:
             address: The address to bind, or several; empty: all.
             port: The port; 0: a free one, see :attr:`port`.
-            tls: See :func:`braft_core.http2.tls.server_context`; None: no TLS.
+            tls: See :func:`braft_core.http2.tls.server_context`; None: no TLS. A callable is asked
+                for each new connection, so that certificates can be replaced.
 
         Raises:
             OSError: the address cannot be bound.
@@ -70,7 +75,10 @@ class Server:
             raise ConfigError("the HTTP/2 server was started before")
         loop = asyncio.get_running_loop()
         self._host = Host(self._application, self._limits, loop)
-        self._context = tls
+        if callable(tls):
+            self._context = tls
+        elif tls is not None:
+            self._context = partial(_this, tls)
         hosts = address or None
         self._server = await loop.create_server(self._accept, hosts, port, backlog=_BACKLOG)
         self._sweeper = loop.call_later(_SWEEP, self._sweep)
@@ -115,7 +123,7 @@ class Server:
 
     def _accept(self) -> asyncio.Protocol:
         refused = self._stopping or not self._make_room()
-        protocol = ServerProtocol(self._running(), self._ended, self._context, refused=refused)
+        protocol = ServerProtocol(self._running(), self._ended, self._context(), refused=refused)
         self._connections[protocol] = None
         return protocol
 
@@ -144,3 +152,11 @@ class Server:
         for connection in list(self._connections):
             connection.sweep()
         self._sweeper = host.loop.call_later(_SWEEP, self._sweep)
+
+
+def _no_tls() -> None:
+    return None
+
+
+def _this(context: ssl.SSLContext) -> ssl.SSLContext:
+    return context

@@ -243,7 +243,8 @@ def braft_register_cli(app: typer.Typer) -> None:
     Thread: the main thread. Must not block: every ``braft --help`` waits for it. Import slow
     modules inside the commands.
 
-    :param app: the root command; use ``app.command`` or ``app.add_typer``.
+    :param app: the root command; use ``app.command`` or ``app.add_typer``. A group with the name
+        ``store`` adds its commands to ``braft store``.
     :return: nothing. If it raises, ``braft`` ends with an error that names the plugin.
 
     Example::

@@ -28,7 +28,7 @@ _REASON: Final = (
 
 
 class FrontEnds:
-    """Starts and stops the front ends. Methods are called by the thread that starts the node."""
+    """Starts and stops the front ends. Methods belong to the thread that starts the node."""
 
     def __init__(self, plugins: Plugins, platform: Platform, name: str, timing: Timing) -> None:
         """Prepare; nothing is made yet.
@@ -41,6 +41,8 @@ class FrontEnds:
         self._timing = timing
         self._loop: RunningLoop | None = None
         self._front_ends: list[tuple[PluginInfo, FrontEnd]] = []
+        #: Those that have started.
+        self._serving: tuple[tuple[PluginInfo, FrontEnd], ...] = ()
 
     def start(self, node: NodeAPI, keyring: Keyring) -> None:
         """Let each plugin make its front end, and start it. Without any there is no thread.
@@ -69,10 +71,32 @@ class FrontEnds:
             raise ConfigError(
                 f"the front end of plugin {info.name} cannot start: {error}"
             ) from error
+        self._serving = (*self._serving, (info, front_end))
         _log.info("plugin %s serves at %s", info.name, front_end.address)
+
+    def refresh(self) -> None:
+        """Let each reload its certificates. Any thread.
+
+        :raises PluginLoadError: one raised, which is named; the others were called as well.
+        """
+        failures: list[BraftError] = []
+        for info, front_end in self._serving:
+            try:
+                front_end.refresh()
+            except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+                failures.append(load_error(info, f"refresh raised {error!r}"))
+        if failures:
+            raise failures[0]
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """What is wrong with those that serve, by the names of their plugins. Any thread."""
+        found = {info.name: _trouble(front_end) for info, front_end in self._serving}
+        return {name: trouble for name, trouble in found.items() if trouble}
 
     def stop(self) -> None:
         """Stop them in the reverse order, and end the thread. Idempotent."""
+        self._serving = ()
         timing, loop, self._loop = self._timing, self._loop, None
         if loop is None:
             return
@@ -84,3 +108,10 @@ class FrontEnds:
             except Exception:  # noqa: BLE001 - the node has to stop whatever a plugin does
                 _log.exception("the front end of plugin %s did not stop in order", info.name)
         loop.stop(timing.front_end_stop)
+
+
+def _trouble(front_end: FrontEnd) -> str:
+    try:
+        return front_end.trouble
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything
+        return f"its trouble cannot be told: {error!r}"

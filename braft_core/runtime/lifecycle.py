@@ -121,6 +121,7 @@ class NodeThreads:
             self._look_at_snapshots,
             self.components.tokens.refresh,
             self._look_at_transport,
+            self._front_ends.refresh,
         ]
         if self.components.follows:
             looks.append(self._look_at_addresses)
@@ -369,7 +370,8 @@ class NodeThreads:
     def notes(self) -> dict[str, str]:
         """Return what is wrong although the node may serve."""
         trouble = self._front.trouble if self._front is not None else ""
-        return self._server.view.notes() | ({"HTTP": trouble} if trouble else {})
+        notes = self._server.view.notes() | ({"HTTP": trouble} if trouble else {})
+        return notes | self._front_ends.troubles
 
     def details(self) -> dict[str, Any]:
         """Return this node's entry of ``GET /raft``."""

@@ -33,7 +33,16 @@ from braft_core.runtime.meta_keys import CLUSTER_ID
 from braft_core.storage.directory import make_directories, sync_directory
 from braft_core.storage.snapshot_file import open_file
 
-__all__ = ["NewCluster", "Restored", "check_target", "new_cluster", "restore", "restore_into"]
+__all__ = [
+    "NewCluster",
+    "Restored",
+    "check_target",
+    "make_data_dir",
+    "new_cluster",
+    "restore",
+    "restore_into",
+    "storage_maker",
+]
 
 
 class NewCluster(NamedTuple):
@@ -66,15 +75,24 @@ def restore(
     """
     target = check_target(settings.data_dir)
     registry = Registry(Plugins.load(settings.plugins_disable))
-    storage_class = registry.get("storage", settings.storage)
-    options = OptionValues(settings, registry).values(settings.storage)
-
-    def make_storage(directory: Path) -> Storage:
-        return storage_class(StorageOptions(directory, options))
-
+    make_storage = storage_maker(settings, registry)
     made = restore_into(source, target, new_cluster(settings, registry), make_storage, progress)
     audit("restore", by=f"user {os.getuid()}", file=source, to=target, index=made.snapshot.index)
     return made
+
+
+def storage_maker(settings: Settings, registry: Registry) -> Callable[[Path], Storage]:
+    """Return what makes the storage that the settings choose, in a directory.
+
+    :raises ConfigError: a setting is wrong.
+    """
+    storage_class = registry.get("storage", settings.storage)
+    options = OptionValues(settings, registry).values(settings.storage)
+
+    def make(directory: Path) -> Storage:
+        return storage_class(StorageOptions(directory, options))
+
+    return make
 
 
 def new_cluster(settings: Settings, registry: Registry) -> NewCluster:
@@ -124,6 +142,29 @@ def restore_into(
     """:func:`restore`, with everything given. ``target`` was checked."""
     meta, contents = open_file(source)
     try:
+        make_data_dir(meta, contents, target, new_cluster, make_storage, progress)
+    finally:
+        contents.close()
+    return Restored(target, new_cluster, meta)
+
+
+def make_data_dir(
+    meta: SnapshotMeta,
+    contents: Iterable[bytes],
+    target: Path,
+    new_cluster: NewCluster,
+    make_storage: Callable[[Path], Storage],
+    progress: Callable[[int], object] = lambda size: None,
+) -> None:
+    """Make the data directory of the new cluster's only member.
+
+    :param meta: index and term that the log begins after.
+    :param contents: the state: what the state machine's ``snapshot`` writes.
+    :param target: see :func:`check_target`.
+    :raises StorageError: something cannot be written; nothing was made then. Errors of iterating
+        ``contents`` pass through.
+    """
+    try:
         aside = _make_aside(target)
         try:
             _fill(make_storage(aside), meta, contents, new_cluster, progress)
@@ -133,9 +174,6 @@ def restore_into(
             raise
     except OSError as error:
         raise _failure(target, error) from error
-    finally:
-        contents.close()
-    return Restored(target, new_cluster, meta)
 
 
 def _fill(

@@ -10,9 +10,12 @@ import grpc
 import pytest
 
 from braft_core import Node
+from braft_core.abc import TLSFiles
 from braft_core.errors import ConfigError
+from braft_etcd.certificates import Certificates
 from braft_etcd.options import EtcdOptions
 from braft_testing.certificates import Authority
+from braft_testing.processes import wait_for
 
 _TOKEN = "t" * 16
 
@@ -85,3 +88,84 @@ def test_clients_prove_themselves_by_certificates(
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     without.close()
+
+
+def _credentials(server: TLSFiles, own: TLSFiles) -> grpc.ChannelCredentials:
+    """Return credentials that trust the CA of ``server`` and show the certificate ``own``."""
+    return grpc.ssl_channel_credentials(
+        server.ca.read_bytes(), own.key.read_bytes(), own.cert.read_bytes()
+    )
+
+
+@pytest.mark.parametrize("server", ["http2", "grpcio"])
+def test_replaced_certificates_are_used_for_new_connections(
+    serve: Any, client: Any, tmp_path: Path, server: str
+) -> None:
+    authorities = [Authority(tmp_path / name) for name in ("old", "new")]
+    files = authorities[0].issue(tmp_path / "server")
+    users = [each.issue(tmp_path / f"user-{each.folder.name}") for each in authorities]
+    options = EtcdOptions(
+        server=server,
+        listen="127.0.0.1:0",
+        tls_cert=files.cert,
+        tls_key=files.key,
+        client_ca=files.ca,
+    )
+    _, address = serve(options)
+    before = type(client)(address, _credentials(files, users[0]))
+    assert before.call("KV/Put", key=b"a")["header"]["revision"] == 2
+    old = [_credentials(files, users[0]) for _ in range(2)]
+    authorities[1].issue(tmp_path / "server")
+    new = _credentials(files, users[1])
+
+    def works(credentials: grpc.ChannelCredentials) -> bool:
+        other = type(client)(address, credentials)
+        try:
+            return bool(other.call("KV/Range", key=b"a")["count"])
+        except grpc.RpcError:
+            return False
+        finally:
+            other.close()
+
+    wait_for(lambda: works(new), what="the new certificates are used")
+    assert not works(old[0])
+    # The connection from before goes on.
+    assert before.call("KV/Put", key=b"a")["header"]["revision"] == 3
+    before.close()
+
+
+def test_files_that_do_not_fit_are_not_used(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "braft_etcd.certificates")
+    authority = Authority(tmp_path / "ca")
+    files = authority.issue(tmp_path / "node")
+    held = Certificates(files.cert, files.key, files.ca)
+    first = held.current
+    held.refresh()
+    assert (held.current, held.trouble) == (first, "")
+    key = files.key.read_bytes()
+    other = authority.issue(tmp_path / "other")
+    files.key.write_bytes(other.key.read_bytes())
+    for _ in range(3):
+        held.refresh()
+        assert held.current is first
+        assert "the former ones stay in use: the certificate" in held.trouble
+    files.key.unlink()
+    held.refresh()
+    assert "key.pem cannot be read: No such file" in held.trouble
+    assert len(caplog.records) == 1, "said once, and not while files are being replaced"
+    files.key.write_bytes(key)
+    held.refresh()
+    assert (held.current, held.trouble) == (first, "")
+    files.key.write_bytes(other.key.read_bytes())
+    files.cert.write_bytes(other.cert.read_bytes())
+    held.refresh()
+    assert held.current.cert == other.cert.read_bytes()
+    assert held.trouble == ""
+    assert "were replaced" in caplog.records[-1].message
+    files.ca.write_bytes(bytes(5 << 20))
+    held.refresh()
+    assert "ca.pem has more than 4194304 bytes" in held.trouble
+    with pytest.raises(ConfigError, match="cannot be used"):
+        Certificates(files.cert, tmp_path / "ca" / "ca.key", None)

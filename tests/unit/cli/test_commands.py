@@ -339,6 +339,35 @@ def test_plugins_add_commands_and_cannot_replace_ours(braft: Any, monkeypatch: A
         extensions._load.cache_clear()
 
 
+def test_a_plugin_adds_to_the_store_but_replaces_nothing(
+    braft: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import typer
+
+    from braft_core.cli import extensions
+    from braft_core.plugin.manager import Plugins
+
+    name = "lab"
+
+    def extend(self: Plugins, app: typer.Typer) -> None:
+        store = typer.Typer()
+        store.command(name)(lambda: typer.echo("added"))
+        app.add_typer(store, name="store")
+
+    extensions._load.cache_clear()
+    monkeypatch.setattr(Plugins, "extend_cli", extend)
+    try:
+        assert braft("store", "lab").stdout == "added\n"
+        shown = braft("store", "--help").stdout
+        assert ("lab" in shown, "txn" in shown) == (True, True)
+        name = "txn"
+        extensions._load.cache_clear()
+        with pytest.raises(errors.PluginConflict, match="'store txn', which is braft's own"):
+            extensions.added_commands("store", taken=["txn"])
+    finally:
+        extensions._load.cache_clear()
+
+
 def test_the_commands_import_nothing_heavy() -> None:
     code = (
         "import sys, braft_core.cli.app as a\n"

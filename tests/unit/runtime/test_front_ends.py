@@ -27,6 +27,7 @@ class _Lab(FrontEnd):
     def __init__(self, said: list[str], name: str, failing: Exception | None = None) -> None:
         self.said, self.name, self.failing = said, name, failing
         self.thread = ""
+        self.wrong = ""
 
     @property
     def address(self) -> str:
@@ -40,6 +41,17 @@ class _Lab(FrontEnd):
             check_may_block()
         if self.failing:
             raise self.failing
+
+    def refresh(self) -> None:
+        self.said.append(f"refresh {self.name}")
+        if self.name == "sullen":
+            raise RuntimeError("no")
+
+    @property
+    def trouble(self) -> str:
+        if self.name == "sullen":
+            raise RuntimeError("no")
+        return self.wrong
 
     async def stop(self, grace: float) -> None:
         assert 0 < grace < 5
@@ -95,6 +107,26 @@ def test_they_share_a_thread_and_stop_in_the_reverse_order(
     front_ends.stop()
     front_ends.stop()
     assert said == ["start one", "start sullen", "stop sullen", "stop one"]
+
+
+def test_each_reloads_and_tells_what_is_wrong(plugins: Plugins, front_ends: FrontEnds) -> None:
+    said: list[str] = []
+    one, two = _Lab(said, "sullen"), _Lab(said, "two")
+    plugins.register(_plugin(one), "one")
+    plugins.register(_plugin(two), "two")
+    front_ends.refresh()
+    assert (said, front_ends.troubles) == ([], {})
+    front_ends.start(_node, Keyring())
+    with pytest.raises(PluginLoadError, match=r"one.*refresh raised RuntimeError\('no'\)"):
+        front_ends.refresh()
+    assert said[2:] == ["refresh sullen", "refresh two"]
+    two.wrong = "the certificate is of another key"
+    assert front_ends.troubles == {
+        "one": "its trouble cannot be told: RuntimeError('no')",
+        "two": "the certificate is of another key",
+    }
+    front_ends.stop()
+    assert front_ends.troubles == {}
 
 
 def test_without_a_front_end_there_is_no_thread(plugins: Plugins, front_ends: FrontEnds) -> None:

@@ -49,6 +49,8 @@ class EtcdOptions(PluginOptions):
     """Where the etcd API listens. Default: the node's address, Raft's port + 3."""
     advertise: Annotated[Text, Accepts("a URL such as http://10.0.0.1:2379")] = ""
     """The URL that member lists give to clients of this node. Default: where it listens."""
+    name: Text = ""
+    """The name of this node in member lists. Default: the name of the host."""
     tls_cert: File | None = None
     """PEM file of the certificate that clients are shown; with tls_key."""
     tls_key: File | None = None

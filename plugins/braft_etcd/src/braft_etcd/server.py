@@ -10,10 +10,11 @@ from typing import Any, Final, Protocol
 from braft_core.abc import FrontEnd, NodeAPI
 from braft_core.addresses import join_host_port, parse_address, parse_listen
 from braft_core.errors import ConfigError, DecodeError
-from braft_core.http2 import Application, Limits, Server, server_context
+from braft_core.http2 import Application, Limits, Server
 from braft_core.tokens import Keyring
 from braft_etcd.announcing import Announcer
 from braft_etcd.api import Api
+from braft_etcd.certificates import Certificates, certificates_of
 from braft_etcd.gateway import Gateway
 from braft_etcd.options import EtcdOptions
 
@@ -50,6 +51,7 @@ class EtcdFrontEnd(FrontEnd):
         self._api: Api | None = None
         self._served: _Served | None = None
         self._announcer: Announcer | None = None
+        self._certificates: Certificates | None = None
 
     @property
     def address(self) -> str:
@@ -69,12 +71,11 @@ class EtcdFrontEnd(FrontEnd):
                 setting="BRAFT_SERVICES",
             )
         host, port = listening_address(options.listen, self._node.address)
-        _check_files(options)
+        self._certificates = certificates_of(options)
         self._check_exposure(host)
         api = self._api = Api(self._node, self._keyring, options)
-        served: _Served = (
-            _Grpcio(api, options) if options.chosen_server == "grpcio" else _Http2(api, options)
-        )
+        server = _Grpcio if options.chosen_server == "grpcio" else _Http2
+        served: _Served = server(api, options, self._certificates)
         try:
             port = await served.start(host, port)
         except OSError as error:
@@ -88,8 +89,18 @@ class EtcdFrontEnd(FrontEnd):
         api.start()
         scheme = "https" if options.tls_cert else "http"
         url = options.advertise or f"{scheme}://{join_host_port(self._reachable(host), port)}"
-        self._announcer = Announcer(api.backend, socket.gethostname(), url)
+        self._announcer = Announcer(api.backend, options.name or socket.gethostname(), url)
         self._announcer.start()
+
+    def refresh(self) -> None:
+        """Reload the certificates if their files were replaced."""
+        if self._certificates is not None:
+            self._certificates.refresh()
+
+    @property
+    def trouble(self) -> str:
+        """Why replaced certificates are not in use; "" if there is no problem."""
+        return self._certificates.trouble if self._certificates is not None else ""
 
     def _reachable(self, host: str) -> str:
         """Return the host under which clients reach this node."""
@@ -139,7 +150,7 @@ class EtcdFrontEnd(FrontEnd):
 class _Http2:
     """Our own server: gRPC and JSON on one port."""
 
-    def __init__(self, api: Api, options: EtcdOptions) -> None:
+    def __init__(self, api: Api, options: EtcdOptions, certificates: Certificates | None) -> None:
         gateway = Gateway(api.calls, api, options.version)
         limits = Limits(
             max_message=options.request_bytes + _FRAMING,
@@ -147,14 +158,13 @@ class _Http2:
             max_connections=options.max_connections,
         )
         self._server = Server(Application(api.methods(), gateway), limits)
-        self._options = options
+        self._certificates = certificates
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port."""
-        options, context = self._options, None
-        if options.tls_cert and options.tls_key:
-            context = server_context(options.tls_cert, options.tls_key, options.client_ca)
-        await self._server.start(host, port, context)
+        certificates = self._certificates
+        tls = None if certificates is None else lambda: certificates.current.context
+        await self._server.start(host, port, tls)
         return self._server.port
 
     async def stop(self, grace: float) -> None:
@@ -165,9 +175,10 @@ class _Http2:
 class _Grpcio:
     """grpcio's server: gRPC alone."""
 
-    def __init__(self, api: Api, options: EtcdOptions) -> None:
+    def __init__(self, api: Api, options: EtcdOptions, certificates: Certificates | None) -> None:
         self._api = api
         self._options = options
+        self._certificates = certificates
         self._server: Any = None
 
     async def start(self, host: str, port: int) -> int:
@@ -189,8 +200,9 @@ class _Grpcio:
         self._server.add_generic_rpc_handlers((generic_handler(self._api.methods()),))
         address = join_host_port(host or "0.0.0.0", port)  # noqa: S104 - what was asked for
         try:
-            if options.tls_cert and options.tls_key:
-                found = self._server.add_secure_port(address, self._credentials())
+            if self._certificates is not None:
+                credentials = _credentials(self._certificates)
+                found = self._server.add_secure_port(address, credentials)
             else:
                 found = self._server.add_insecure_port(address)
         except RuntimeError as error:
@@ -198,19 +210,34 @@ class _Grpcio:
         await self._server.start()
         return int(found)
 
-    def _credentials(self) -> Any:
-        import grpc
-
-        options = self._options
-        key, certificate, ca = (
-            path.read_bytes() if path else None
-            for path in (options.tls_key, options.tls_cert, options.client_ca)
-        )
-        return grpc.ssl_server_credentials([(key, certificate)], ca, ca is not None)
-
     async def stop(self, grace: float) -> None:
         """Stop; calls under way may finish for ``grace`` seconds."""
         await self._server.stop(grace)
+
+
+def _credentials(certificates: Certificates) -> Any:
+    """Return credentials of grpcio, whose every handshake uses the current certificates."""
+    import grpc
+
+    served = certificates.current
+
+    def configuration() -> Any:
+        return grpc.ssl_server_certificate_configuration(
+            [(served.key, served.cert)], served.client_ca
+        )
+
+    def fetch() -> Any:
+        """Return new certificates, or ``None``. Called by a thread of gRPC before a handshake."""
+        nonlocal served
+        current = certificates.current
+        if current is served:
+            return None
+        served = current
+        return configuration()
+
+    return grpc.dynamic_ssl_server_credentials(
+        configuration(), fetch, require_client_authentication=served.client_ca is not None
+    )
 
 
 def listening_address(listen: str, node: str) -> tuple[str, int]:
@@ -232,17 +259,6 @@ def listening_address(listen: str, node: str) -> tuple[str, int]:
             value=listen,
         ) from error
     return found.host, found.port
-
-
-def _check_files(options: EtcdOptions) -> None:
-    if bool(options.tls_cert) != bool(options.tls_key) or (
-        options.client_ca and not options.tls_cert
-    ):
-        raise ConfigError(
-            "BRAFT_ETCD_TLS_CERT and BRAFT_ETCD_TLS_KEY are set together, and "
-            "BRAFT_ETCD_CLIENT_CA only with them",
-            setting="BRAFT_ETCD_TLS_CERT",
-        )
 
 
 def _is_loopback(host: str) -> bool:
