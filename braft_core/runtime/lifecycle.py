@@ -403,7 +403,7 @@ class NodeThreads:
     @property
     def leadership(self) -> LeadershipTerms:
         """The terms in which this node leads."""
-        self._check_open()
+        self.check_open()
         return self._server.leadership
 
     @property
