@@ -378,28 +378,19 @@ class LeaseLost(BraftError):
 
 
 class LockLost(LeaseLost):
-    """This process does not hold the lock, or the seat, any more; another may act.
-
-    ``data`` has the ``name``, the ``token`` and the ``lease``.
-    """
+    """This process lost its lock or seat; ``data`` has ``name``, ``token`` and ``lease``."""
 
     code = "lock_lost"
 
 
 class LeadershipLost(BraftError):
-    """This process does not lead any more; another may act.
-
-    ``data`` has the ``name`` of the election, "" for Raft's leader, and the ``token``.
-    """
+    """This process does not lead any more; ``data`` has ``name`` ("" for Raft) and ``token``."""
 
     code = "leadership_lost"
 
 
 class NotAcquired(BraftError):
-    """A lock, a seat or the leadership was not to be had in time.
-
-    ``data`` has the ``name`` and the ``wait``, in seconds or ``None``.
-    """
+    """A lock, seat or leadership was not to be had; ``data`` has ``name`` and ``wait`` (s)."""
 
     code = "not_acquired"
 

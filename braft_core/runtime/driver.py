@@ -123,7 +123,7 @@ class Driver:
         self._awake = False
         self._halted = False
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = float("inf")
+        self._timer_at = inf
         self._sweep_at = 0.0
         self._staleness = staleness
         self._sweep_interval = timing.deadline_sweep
@@ -131,9 +131,8 @@ class Driver:
         self.violations = ProtocolViolations(timing)
         #: What is wrong with the disk, or None. Meanwhile new commands are rejected.
         self.disk_trouble: StorageError | None = None
-        #: When the core was last asked what time does to it, monotonic seconds. A leader that
-        #: leads on then had a majority.
-        self.checked_at = -float("inf")
+        #: When a core that leads on was last found to have a majority, monotonic seconds.
+        self.checked_at = -inf
         #: Seconds the last durable write took.
         self.last_write_seconds = 0.0
 
@@ -214,8 +213,7 @@ class Driver:
                 self._check_taken(message.meta)
         while self._calls:
             self._calls.popleft()[0]()
-        if self._requests:
-            self._take_requests()
+        self._take_requests()
         self._place_waiting()
         while (ready := core.poll()) is not None:
             self._handle(ready)
@@ -233,9 +231,8 @@ class Driver:
         return self._staleness.seconds(clock.monotonic(), self._applier.applied_index)
 
     def _take_requests(self) -> None:
-        requests = self._requests
-        while requests:
-            request = requests.popleft()
+        while self._requests:
+            request = self._requests.popleft()
             if isinstance(request, Command):
                 self._commands.append(request)
             else:
@@ -388,13 +385,12 @@ class Driver:
         writer = self._writer
         if writer is None:
             raise InvariantViolation("the driver was woken before it was started")
-        must_persist = ready.must_persist
-        if not must_persist and writer.idle:
+        if not ready.must_persist and writer.idle:
             self._send(ready.messages_after_persist)
             self.core.persisted(ready.number)
             return
         batch = None
-        if must_persist:
+        if ready.must_persist:
             batch = WriteBatch(ready.hard_state, ready.truncate_from, entries=ready.entries)
             if ready.snapshot is not None:
                 batch.reset = (ready.snapshot.index, ready.snapshot.term)
@@ -440,7 +436,7 @@ class Driver:
             self._timer = self.loop.call_later(wait, self._on_timer)
 
     def _on_timer(self) -> None:
-        self._timer, self._timer_at = None, float("inf")
+        self._timer, self._timer_at = None, inf
         self._wake()
 
     @property
