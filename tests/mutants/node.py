@@ -34,8 +34,8 @@ MUTANTS = (
             Edit(
                 _DRIVER,
                 "Driver._persist",
-                "not must_persist and writer.idle",
-                "not must_persist",
+                "not ready.must_persist and writer.idle",
+                "not ready.must_persist",
             ),
         ),
         "tests/contracts/test_replica_durability.py::test_what_needs_no_write_itself_still_waits_for_those_before_it",
