@@ -31,7 +31,7 @@ class Body:
             self._cancelling = self._task.cancelling()
         self._stop_listening = lost.listen(self._on_lost)
 
-    async def end(self, kind: type[BaseException] | None) -> bool:
+    def end(self, kind: type[BaseException] | None) -> bool:
         """End the body, which raised an error of that kind, if any.
 
         Return whether a ``CancelledError`` that it raised is ours alone.
@@ -44,11 +44,8 @@ class Body:
         task, self._task = self._task, None
         if task is None or not self._cancelled:
             return False
+        # Ours was delivered: it was made while the task waited for something.
         is_cancelled = kind is not None and issubclass(kind, asyncio.CancelledError)
-        if not is_cancelled:
-            # It may be that ours was not delivered yet. It must not strike what comes after.
-            with suppress(asyncio.CancelledError):
-                await asyncio.sleep(0)
         is_ours_alone = task.uncancel() <= self._cancelling
         if kind is None and not is_ours_alone:
             raise asyncio.CancelledError

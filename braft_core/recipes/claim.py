@@ -141,7 +141,7 @@ class Claim:
         trace: TracebackType | None,
     ) -> None:
         try:
-            is_ours = await self._body.end(kind)
+            is_ours = self._body.end(kind)
         except asyncio.CancelledError:
             self._lease.abandon()
             raise

@@ -152,7 +152,7 @@ class Leadership:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        is_ours = await self._body.end(kind)
+        is_ours = self._body.end(kind)
         if self.lost.is_set() and (kind is None or is_ours):
             raise self._lost_error() from error
 

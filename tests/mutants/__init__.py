@@ -6,7 +6,7 @@ by one, each in a process of its own, and runs its test there.
 
 from __future__ import annotations
 
-from tests.mutants import edges, lanes, membership, node, requests, store, stores
+from tests.mutants import edges, lanes, membership, node, recipes, requests, store, stores
 from tests.mutants.planting import Edit, Mutant
 
 __all__ = ["MUTANTS", "Edit", "Mutant", "by_name"]
@@ -19,6 +19,7 @@ MUTANTS: tuple[Mutant, ...] = (
     *membership.MUTANTS,
     *store.MUTANTS,
     *edges.MUTANTS,
+    *recipes.MUTANTS,
 )
 
 

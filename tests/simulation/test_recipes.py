@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from braft_core.recipes.claim import Claim
-from braft_core.store import Condition, Key
+from braft_core.recipes.steps import Steps
 from braft_testing.simulation.runtime import run_seed
 from braft_testing.simulation.runtime.recipes import RecipeWorld, draw_recipe_plan
 
@@ -38,17 +38,16 @@ def test_every_rule_holds(seed: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_write_without_a_fence_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The judge is awake: a condition that always holds lets former holders write."""
+@pytest.mark.parametrize(
+    ("seed", "rule"),
+    [(1, "nobody acts after a later holder"), (3, "fenced writes are in the order of tokens")],
+)
+def test_a_lock_with_several_holders_is_found(
+    seed: int, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def take_place(*_: object) -> Steps[None]:
+        yield from ()
 
-    def open_fence(claim: Claim) -> Condition:
-        return Key(claim.key).version > -1
-
-    monkeypatch.setattr(Claim, "fence", open_fence)
-
-    def hunt() -> None:
-        for seed in range(0, 60, 3):
-            run(seed)
-
-    with pytest.raises(AssertionError, match="fenced writes are in the order of tokens"):
-        hunt()
+    monkeypatch.setattr(Claim, "_taking_place", take_place)
+    with pytest.raises(AssertionError, match=rule):
+        run(seed, 5.0)
