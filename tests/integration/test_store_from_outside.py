@@ -105,7 +105,7 @@ def holder(nodes: list[str]) -> Iterator[tuple[int, IO[bytes]]]:
 
 
 #: Keys that are written while nodes are killed.
-KEYS = 60
+KEYS = 40
 
 
 @pytest.mark.slow

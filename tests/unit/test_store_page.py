@@ -16,7 +16,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), 
 
 
 def test_there_are_as_many_examples_as_tests() -> None:
-    assert len(EXAMPLES) == 4
+    assert len(EXAMPLES) == 5
 
 
 def test_the_example_of_keys_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,3 +39,7 @@ def test_the_example_of_watches_runs(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_the_example_of_a_client_runs() -> None:
     exec(compile(EXAMPLES[3], str(PAGE), "exec"), {})  # noqa: S102 - our own page
+
+
+def test_the_example_of_a_watching_client_runs() -> None:
+    exec(compile(EXAMPLES[4], str(PAGE), "exec"), {})  # noqa: S102 - our own page
