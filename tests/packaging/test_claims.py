@@ -15,8 +15,10 @@ import pytest
 import typer.main
 
 from braft_core.cli import app
+from braft_core.cli.extensions import EXTENSIBLE, added_commands
 from braft_core.config import Settings
 from braft_core.config.durations import parse_duration
+from braft_etcd.dropin.flags import FLAGS
 from braft_testing.simulation.cli import _PARTS
 
 _FENCE = re.compile(r"^ *```(\w*)[^\n]*\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
@@ -35,6 +37,8 @@ _FOREIGN = frozenset(
 )
 #: Options of the simulator whose names its parser computes.
 _COMPUTED = frozenset(f"--{part}" for part in _PARTS)
+#: etcd's, which braft-etcd takes.
+_ETCD = frozenset(f"--{flag}" for flag in FLAGS)
 #: Variables that pages invent or that other programs read.
 _INVENTED = ("BRAFT_HOSTSFILE_", "BRAFT_LAB_", "BRAFT_COUNTER_", "BRAFT_CONSUL_LIKE_", "BRAFT_PORT")
 
@@ -52,7 +56,10 @@ def _commands() -> dict[tuple[str, ...], frozenset[str]]:
 
     def below(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield words, command
-        for name, child in getattr(command, "commands", {}).items():
+        children = dict(getattr(command, "commands", {}))
+        if words and words[-1] in EXTENSIBLE:
+            children |= added_commands(words[-1], taken=list(children))
+        for name, child in children.items():
             yield from below(child, (*words, name))
 
     return {
@@ -123,7 +130,7 @@ def test_every_option_belongs_to_some_program(
         f"{page}: {option}"
         for page, text in pages.items()
         for option in _OPTION.findall(text)
-        if option not in ours | _FOREIGN | _COMPUTED
+        if option not in ours | _FOREIGN | _COMPUTED | _ETCD
     }
     assert unknown == set()
 

@@ -86,12 +86,7 @@ def import_database(
                 "--data-dir makes a new cluster; accepted: without --merge and --url, which are "
                 "for a cluster that runs"
             )
-        from braft_core.store_import import check_target, make_cluster
-
-        check_target(data_dir)
-        database = read_database(file)
-        made = make_cluster(database.contents, chosen | {"data_dir": data_dir}, str(file))
-        emit(as_json, _facts(database) | _of_cluster(made), lambda: _explain(file, database, made))
+        _make(file, chosen | {"data_dir": data_dir}, as_json)
         return
     if chosen:
         raise ConfigError(f"--{next(iter(chosen))} is for a new cluster; accepted: with --data-dir")
@@ -102,6 +97,17 @@ def import_database(
         revision = write_into(client.store, database.contents, merge=merge)
     answer = _facts(database) | {"revision": revision}
     emit(as_json, answer, lambda: _tell(file, database, f"the store is at revision {revision}"))
+
+
+def _make(file: Path, options: dict[str, str], as_json: bool) -> None:
+    """Make a new cluster with these settings."""
+    from braft_core.store_import import check_target, make_cluster
+    from braft_etcd.database import read_database
+
+    check_target(options["data_dir"])
+    database = read_database(file)
+    made = make_cluster(database.contents, options, str(file))
+    emit(as_json, _facts(database) | _of_cluster(made), lambda: _explain(file, database, made))
 
 
 def _facts(database: Database) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from braft_core.errors import ConfigError
 
-__all__ = ["DEFAULTS", "Given", "read_flags"]
+__all__ = ["DEFAULTS", "FLAGS", "Given", "read_flags"]
 
 #: The flags that mean something here, with etcd's defaults.
 DEFAULTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -91,6 +91,8 @@ _REFUSED: Final = MappingProxyType(
         "cipher-suites": "the ciphers are those that HTTP/2 allows",
     }
 )
+#: All flags of etcd that are known here.
+FLAGS: Final = frozenset({*DEFAULTS, *_SAME, *_IGNORED, *_REFUSED})
 
 
 class Given(NamedTuple):
@@ -133,7 +135,7 @@ def read_flags(words: Sequence[str], environment: Mapping[str, str]) -> Given:
 
 def _take_variable(given: Given, variable: str, value: str) -> None:
     name = variable.removeprefix("ETCD_").lower().replace("_", "-")
-    if _is_known(name) or name in _REFUSED:
+    if name in FLAGS:
         _take(given, name, variable, value)
     else:
         given.notes.append(f"{variable} is no variable of etcd's that is known; it is ignored")
