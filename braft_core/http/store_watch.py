@@ -44,7 +44,7 @@ __all__ = ["EVENT_STREAM", "WatchResource"]
 
 EVENT_STREAM: Final = "text/event-stream"
 #: Bytes of the events that a stream takes at a time.
-_PIECE: Final = 32 << 10
+PIECE: Final = 32 << 10
 #: Seconds without an event after which progress is reported, by default and at least.
 _PROGRESS: Final = 10.0
 _LEAST_PROGRESS: Final = 0.1
@@ -209,7 +209,7 @@ class _EventStream:
         hello = _RETRY + _progress(since)
         deadline = clock.monotonic() + (timeout or MAX_TIMEOUT_SECONDS)
         while not (self._is_ended or self._is_ending):
-            piece = self._watcher.take(_PIECE)
+            piece = self._watcher.take(PIECE)
             self._held = self._shown(piece)
             left = deadline - clock.monotonic()
             if piece is not None or self._watcher.is_current or left <= 0:
@@ -267,7 +267,7 @@ class _EventStream:
         """
         if self._is_ending or self._watcher is None:
             raise Stopped("this node is stopping")
-        piece = self._watcher.take(_PIECE)
+        piece = self._watcher.take(PIECE)
         chunk = self._shown(piece)
         left = self._sent_at + self._progress - clock.monotonic()
         if not chunk and left <= 0:

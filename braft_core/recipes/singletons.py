@@ -21,7 +21,9 @@ _T = TypeVar("_T")
 _PAUSE: Final = 1.0
 
 
-def singleton(make_lock: Callable[[], Lock], function: Callable[[Lock], _T]) -> _T:
+def singleton(
+    make_lock: Callable[[], Lock], function: Callable[[Lock], _T], *, pause: float = _PAUSE
+) -> _T:
     """Call a function with the lock until it returns; see :meth:`Node.singleton`."""
     while True:
         lock = make_lock()
@@ -30,7 +32,7 @@ def singleton(make_lock: Callable[[], Lock], function: Callable[[Lock], _T]) -> 
         except BraftError as error:
             if not _may_pass(error):
                 raise
-            Once().wait(_PAUSE)
+            Once().wait(pause)
             continue
         try:
             result = function(lock)
@@ -45,7 +47,10 @@ def singleton(make_lock: Callable[[], Lock], function: Callable[[Lock], _T]) -> 
 
 
 async def asingleton(
-    make_lock: Callable[[], Lock], function: Callable[[Lock], Awaitable[_T]]
+    make_lock: Callable[[], Lock],
+    function: Callable[[Lock], Awaitable[_T]],
+    *,
+    pause: float = _PAUSE,
 ) -> _T:
     """Call :func:`singleton` asynchronously. The function is cancelled when the lock is lost."""
     while True:
@@ -60,7 +65,7 @@ async def asingleton(
                 if not (isinstance(error, LockLost) and lock.lost.is_set()):
                     raise
             elif _may_pass(error):
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(pause)
             else:
                 raise
 

@@ -92,12 +92,7 @@ class Server:
         self._admission = CommandAdmission(
             components.server_id, components.machine, components.cluster, self.member_capabilities
         )
-        self.leadership = LeadershipTerms(
-            self.condition,
-            settings.election_timeout,
-            settings.heartbeat_interval,
-            lambda: -inf if self._latest is None else self._latest.driver.checked_at,
-        )
+        self.leadership = self._leadership_terms()
         self._publisher = EventPublisher(self, events, node)
         self._forwarder = Forwarder(self, components.transport.call, timing)
         self.distribution = Distribution(self, events)
@@ -133,6 +128,15 @@ class Server:
         """Set the identity: the only place that does. "": in no cluster."""
         components = self.components
         self.identity = Identity(components.server_id, components.advertised.address, cluster_id)
+
+    def _leadership_terms(self) -> LeadershipTerms:
+        settings = self.components.settings
+        return LeadershipTerms(
+            self.condition,
+            settings.election_timeout,
+            settings.heartbeat_interval,
+            lambda: -inf if self._latest is None else self._latest.driver.checked_at,
+        )
 
     # -- life ------------------------------------------------------------------------------------
 

@@ -119,6 +119,7 @@ def test_names_are_unique_and_areas_are_covered() -> None:
         "http2",
         "leases",
         "membership",
+        "recipes",
         "serving",
         "sessions",
         "snapshots",

@@ -211,7 +211,7 @@ def test_a_page_that_is_too_large_is_not_read(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_tree_of_too_many_open_branches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bolt_reader, "_MAX_PENDING", 2)
+    monkeypatch.setattr(bolt_reader, "MAX_PENDING", 2)
     with pytest.raises(DecodeError, match="below too many others"):
         read(written(_SAMPLE))
 

@@ -106,7 +106,7 @@ RANGES: list[dict[str, Any]] = [
 def test_it_shows_what_the_watch_of_a_node_shows(
     client: Client, store: NodeStore, watched: Any, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_watch, "_PIECE", piece)
+    monkeypatch.setattr(store_watch, "PIECE", piece)
     last = write(store)
     with store.watch(since=1, **watched) as changes:
         expected = until_end(changes)
@@ -270,7 +270,6 @@ def test_a_node_that_says_nothing_is_left(
     write(store)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         silent = f"http://127.0.0.1:{mute.getsockname()[1]}"
-        monkeypatch.setattr("braft_core.client.nodes._SLACK", 0.01)
         monkeypatch.setattr("braft_core.client.watch.PROGRESS", 0.1)
         with Client([silent, url_of(serve())], timeout=0.2) as client:
             wait_for(lambda: opened(client), what="the other node serves it")

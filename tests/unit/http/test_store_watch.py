@@ -144,7 +144,7 @@ def test_it_goes_on_after_any_event(
     read: Any, node: Any, monkeypatch: pytest.MonkeyPatch, piece: int
 ) -> None:
     """Small pieces split revisions, and then an id cannot say that the revision is complete."""
-    monkeypatch.setattr(store_watch, "_PIECE", piece)
+    monkeypatch.setattr(store_watch, "PIECE", piece)
     put_many(node, *(b"a/%d" % number for number in range(5)), b"b")
     node.execute("store", "delete", b"a/", b"a0", 0)
     put_many(node, b"a/1", b"b", b"a/2")
@@ -175,7 +175,7 @@ def test_it_goes_on_after_any_event(
 def test_a_revision_that_was_sent_in_parts_is_declared_complete(
     read: Any, node: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_watch, "_PIECE", 1)
+    monkeypatch.setattr(store_watch, "PIECE", 1)
     put_many(node, b"a/1", b"a/2", b"b")
     reader = read(prefix="a/", since="1", progress="60")
     assert [reader.next().id for _ in range(4)] == ["1", "2.0", "2.1", "2"]

@@ -126,10 +126,7 @@ def test_a_cancelled_singleton_leaves_the_lock(node: Node) -> None:
         (InvalidArgument("x"), False),
     ],
 )
-def test_what_may_pass_is_waited_for(
-    node: Node, monkeypatch: pytest.MonkeyPatch, error: BraftError, passes: bool
-) -> None:
-    monkeypatch.setattr(recipe, "_PAUSE", 0.001)
+def test_what_may_pass_is_waited_for(node: Node, error: BraftError, passes: bool) -> None:
     errors: list[BraftError] = []
 
     class Failing(Lock):
@@ -146,10 +143,10 @@ def test_what_may_pass_is_waited_for(
         return "done"
 
     def run() -> None:
-        assert recipe.singleton(make, lambda lock: "done") == "done"
+        assert recipe.singleton(make, lambda lock: "done", pause=0.001) == "done"
 
     def arun() -> None:
-        assert asyncio.run(recipe.asingleton(make, work)) == "done"
+        assert asyncio.run(recipe.asingleton(make, work, pause=0.001)) == "done"
 
     calls: list[Callable[[], None]] = [run, arun]
     for call in calls:

@@ -37,7 +37,7 @@ _META_SIZE: Final = PAGE.size + META_BODY.size + 8
 #: 1.5 MiB by default.
 MAX_PAGE: Final = 256 << 20
 #: Pages whose turn comes later, at most. A tree of etcd has some hundreds on each of few levels.
-_MAX_PENDING: Final = 1 << 18
+MAX_PENDING: Final = 1 << 18
 
 
 class _Meta(NamedTuple):
@@ -155,7 +155,7 @@ class Database:
                 yield from _leaf(body, count, page)
             elif kind == BRANCH:
                 pending += reversed(_branch(body, count, page))
-                if len(pending) > _MAX_PENDING:
+                if len(pending) > MAX_PENDING:
                     raise _wrong(f"page {page.number} is below too many others")
             else:
                 raise _wrong(f"page {page.number} has the kind {kind}; accepted: branch and leaf")
