@@ -106,10 +106,7 @@ class Server:
             components.platform,
         )
         self.sessions = Sessions(
-            self,
-            components.serializer,
-            settings.request_timeout,
-            components.platform.random_bytes,
+            self, components.serializer, settings.request_timeout, components.platform.random_bytes
         )
         self.admin = Admin(self)
         self.adapter = MembershipAdapter(self)
