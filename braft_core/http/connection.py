@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from braft_core.errors import Busy
+from braft_core.half_close import half_close
 from braft_core.http.auth import OPEN_PATHS
 from braft_core.http.connection_table import ConnectionSlot, ConnectionTable, Phase
 from braft_core.http.json_body import SERVER_BODY_LIMIT
@@ -243,11 +244,8 @@ class Connection(protocol_base()):  # type: ignore[misc]  # chosen when it is im
         self._raw = 0
         self._last = self.loop.time()
         self._unset_keepalive_if_required()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        if half_close(self.transport):
             self.flow.resume_reading()
-        else:
-            self.transport.close()
 
     def _refuse(self, status: int, code: str, detail: str) -> None:
         """Answer without the application, and close the connection."""

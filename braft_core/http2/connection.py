@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from typing import Final
 
+from braft_core.half_close import half_close
 from braft_core.http2 import frames
 from braft_core.http2.calls import Peer
 from braft_core.http2.control_frames import DRAIN_PING, HANDLERS
@@ -482,8 +483,7 @@ class Http2Connection:
         self.lost()
         self._closing_since = self.host.loop.time()
         # Data that nobody reads would make the kernel discard what the peer did not read yet.
-        if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._transport.resume_reading()
-        else:
+        if not linger:
             self._transport.close()
+        elif half_close(self._transport):
+            self._transport.resume_reading()

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from braft_core.half_close import half_close
 from braft_core.http2.calls import HttpRequest, HttpResponse, Peer
 from braft_core.http2.host import Host
 from braft_core.http2.http1_parts import ChunkedBody, Refused, RequestHead, parse_head
@@ -326,11 +327,10 @@ class Http1Connection:
         self.lost()
         self._closing_since = self.host.loop.time()
         # Data that nobody reads would make the kernel discard what the peer did not read yet.
-        if linger and self._transport.can_write_eof():
-            self._transport.write_eof()
-            self._transport.resume_reading()
-        else:
+        if not linger:
             self._transport.close()
+        elif half_close(self._transport):
+            self._transport.resume_reading()
 
 
 async def _nothing(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -9,18 +9,15 @@ loop are late. Then every earlier leader has reported its loss.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from braft_core.errors import Stopped
 from braft_core.raft import Role
 from braft_core.recipes.leadership import RaftTerm
 from braft_core.runtime import clock
+from braft_core.runtime.argument_checks import MAX_SECONDS
 from braft_core.runtime.conditions import StateCondition
 
 __all__ = ["LeadershipTerms"]
-
-#: The longest wait for a change at once, seconds.
-_AT_ONCE: Final = 3600.0
 
 
 class LeadershipTerms:
@@ -109,8 +106,8 @@ class LeadershipTerms:
         return self._stopped or self._usable() is not None
 
     def _until(self, deadline: float | None) -> float:
-        at_once = clock.monotonic() + _AT_ONCE
-        return at_once if deadline is None else min(deadline, at_once)
+        latest = clock.monotonic() + MAX_SECONDS
+        return latest if deadline is None else min(deadline, latest)
 
     def _left(self, term: RaftTerm, deadline: float | None) -> float:
         """Return for how long to wait until the term may be used, or until the deadline."""
