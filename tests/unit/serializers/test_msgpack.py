@@ -129,6 +129,7 @@ def test_a_large_value_is_encoded_in_short_calls(
             return super().pack(value)  # type: ignore[no-any-return]  # as above
 
     monkeypatch.setattr(msgpack, "Packer", Watched)
+    monkeypatch.setattr("braft_core.serializers.msgpack._idle_packers", [])
     assert MsgpackSerializer().dumps(value) == expected
     assert MsgpackSerializer().dumps([1]) == b"\x91\x01"
     assert max(at_once) <= 64 << 10
