@@ -44,3 +44,10 @@ def test_servers_are_upgraded_agree_and_stop_applying_what_they_do_not_know() ->
 def test_runs_with_several_versions_are_the_same_each_time() -> None:
     seed = next(seed for seed in count() if draw_plan(seed).versions)
     assert run_seed(seed).digest == run_seed(seed).digest
+
+
+def test_servers_that_lack_what_was_agreed_at_the_start_join_once_upgraded() -> None:
+    """In this seed new servers form the cluster, and older ones come later."""
+    assert draw_plan(2915).bootstrap
+    report = run_seed(2915, seconds=2.0)
+    assert report.ok, report.detail

@@ -10,6 +10,7 @@ import traceback
 from collections import Counter
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from math import inf
 
 from braft_core.cluster.interface import AutopilotRules
 from braft_core.errors import BraftError
@@ -347,6 +348,16 @@ class World:
             elif operation.kind in (Kind.WRITE, Kind.CAS):
                 self._check_revision(operation, operation.value)
 
+    def _upgrade_outsiders(self) -> None:
+        """Upgrade servers that are refused, since they lack what the members have agreed on."""
+        for server in self.servers.values():
+            if server.live is None and server.version < self.newest:
+                server.version = self.newest
+                self.trace.add(f"{server.id} gets version {server.version}")
+                if server.up:
+                    self.crash(server)
+                server.start()
+
     def _bootstrap_undisturbed(self) -> None:
         """Wait until all servers are members, over a network without loss and reordering."""
         network = self.network
@@ -354,9 +365,13 @@ class World:
         network.loss = network.reordering = 0.0
         within = _BOOTSTRAP_SECONDS + _BOOTSTRAP_SYNCS * self.sync_latencies.slowest
         deadline = self.scheduler.now + within
+        upgrade_at = self.scheduler.now + within / 2
         while any(server.live is None for server in self.servers.values()):
             if self.scheduler.now > deadline:
                 raise InvariantBroken("a cluster bootstraps", f"not within {within:.0f} s")
+            if self.scheduler.now > upgrade_at:
+                self._upgrade_outsiders()
+                upgrade_at = inf
             self.scheduler.run_until(self.scheduler.now + 0.1)
         network.loss, network.reordering = lossy
 
