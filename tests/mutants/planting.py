@@ -19,6 +19,8 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeGuard
 
+from tests.syntax import parse
+
 __all__ = ["Edit", "Mutant", "StaleMutant", "edited_source", "plant"]
 
 
@@ -102,7 +104,7 @@ def edited_source(source: str, edits: Sequence[Edit]) -> ast.Module:
 
     :raises StaleMutant: an edit does not fit exactly once.
     """
-    tree = ast.parse(source)
+    tree = parse(source)
     for edit in edits:
         _replace(_function(tree, edit), edit)
     return ast.fix_missing_locations(tree)
@@ -149,7 +151,7 @@ def _is_expression(statements: list[ast.stmt]) -> TypeGuard[list[ast.Expr]]:
 def _statements(code: str) -> list[ast.stmt]:
     # Only a function may hold `return` and `await`.
     text = "async def _():\n" + textwrap.indent(textwrap.dedent(code).strip() or "...", "    ")
-    (function,) = ast.parse(text).body
+    (function,) = parse(text).body
     assert isinstance(function, ast.AsyncFunctionDef)
     return function.body if code.strip() else []
 

@@ -17,6 +17,7 @@ from tests.mutants import MUTANTS, by_name, every
 from tests.mutants.hunting import ROOT, hunt
 from tests.mutants.planting import Edit, StaleMutant, edited_source
 from tests.mutants.warm import WarmProcess
+from tests.syntax import parse
 
 #: Hunts at the same time: most tests that find a mutant wait for what it keeps from happening.
 _AT_ONCE = 4
@@ -96,7 +97,7 @@ def test_every_mutant_fits_the_code() -> None:
 def test_every_mutant_names_a_test_that_exists() -> None:
     for mutant in MUTANTS:
         path, *names = mutant.found_by.partition("[")[0].split("::")
-        node: ast.AST = ast.parse((ROOT / path).read_text())
+        node: ast.AST = parse((ROOT / path).read_text())
         assert names, mutant.name
         for name in names:
             named = [

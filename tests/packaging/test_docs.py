@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import textwrap
@@ -11,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.syntax import parse
 
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<body>.*?)^ *```", re.M | re.S)
@@ -58,7 +59,7 @@ def test_a_broken_link_is_seen(tmp_path: Path) -> None:
 
 
 _PARSERS: dict[str, Callable[[str], object]] = {
-    "python": ast.parse,
+    "python": parse,
     "json": json.loads,
     "toml": tomllib.loads,
 }

@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.syntax import parse
+
 #: A file of the source tree, as messages would name it.
 _FILE = re.compile(r"\b(?:docs|tests|deploy|examples)/[\w./-]+|\b(?:README|[A-Z]{4,})\.md\b")
 _COMMAND = re.compile(r'(?:"([^"]+)" in: )?braft docs ([a-z][\w/-]*)')
@@ -36,7 +38,7 @@ def _texts(root: Path, tree: list[Path]) -> Iterator[Text]:
 
 
 def _of_module(path: Path, source: str) -> Iterator[Text]:
-    module = ast.parse(source)
+    module = parse(source)
     docstrings = {
         id(node.body[0].value)
         for node in ast.walk(module)

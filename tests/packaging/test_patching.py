@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import parse
+
 _ROOMS = ("braft_core.runtime", "braft_core.cluster", "braft_core.transport")
 #: A constant, in whichever package.
 _CONSTANT = re.compile(r"_[A-Z][A-Z0-9_]*")
@@ -50,7 +52,7 @@ def _patched(node: ast.AST) -> Iterator[tuple[str, str]]:
 
 def _private(source: str) -> list[str]:
     """Return the private names of the rooms, and private constants, that this source patches."""
-    tree = ast.parse(source)
+    tree = parse(source)
     names, found = _imported(tree), []
     for node in ast.walk(tree):
         for owner, name in _patched(node):
@@ -108,7 +110,7 @@ def _reaches_in(source: str) -> list[str]:
     """Return the expressions that reach the inside of a node by its private attributes."""
     return [
         ast.unparse(node)
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parse(source))
         if (isinstance(node, ast.Attribute) and node.attr == "_host")
         or (
             isinstance(node, ast.Call)

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.syntax import parse
+
 _SOURCE_LINES = 500
 _TEST_LINES = 900
 _FUNCTION_LINES = 60
@@ -65,7 +67,7 @@ def test_no_class_has_too_many_public_methods(root: Path, tree: list[Path]) -> N
     counted = {
         f"{path}: {node.name}": len(_methods(node.body))
         for path in _source(tree)
-        for node in ast.walk(ast.parse((root / path).read_text()))
+        for node in ast.walk(parse((root / path).read_text()))
         if isinstance(node, ast.ClassDef)
     }
     assert len(counted) > 500
@@ -85,7 +87,7 @@ class A:
     def _hidden(self): ...
     def test_it(self): ...
 """
-    [found] = ast.parse(source).body
+    [found] = parse(source).body
     assert isinstance(found, ast.ClassDef)
     assert _methods(found.body) == {"get", "add"}
 
@@ -93,7 +95,7 @@ class A:
 def test_no_function_is_too_long(root: Path, tree: list[Path]) -> None:
     too_long = {}
     for path in _source(tree):
-        for node in ast.walk(ast.parse((root / path).read_text())):
+        for node in ast.walk(parse((root / path).read_text())):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 lines = (node.end_lineno or node.lineno) - node.lineno + 1
                 if lines > _FUNCTION_LINES:

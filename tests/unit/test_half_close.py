@@ -13,6 +13,7 @@ from typing import Any
 import braft_core
 from braft_core.half_close import half_close
 from braft_testing.processes import PATIENCE
+from tests.syntax import parse
 from tests.unit.http2.conftest import FakeTransport
 
 
@@ -82,7 +83,7 @@ def test_nothing_else_closes_a_half() -> None:
     callers = {
         path.name
         for path in Path(braft_core.__file__).parent.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parse(path.read_text()))
         if isinstance(node, ast.Call)
         if isinstance(node.func, ast.Attribute)
         if node.func.attr == "write_eof"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import pytest
 
 from braft_core.cli.scaffold import KINDS
 from braft_core.plugin.validation import KINDS as BY_NAME
+from tests.syntax import parse
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -33,7 +33,7 @@ def test_every_kind_is_a_whole_distribution(braft_json: Any, tmp_path: Path, kin
     assert project["dependencies"] == ["braft-core>=0.1,<0.2"]
     for path, text in texts.items():
         if path.endswith(".py"):
-            ast.parse(text)
+            parse(text)
         assert all(len(line) <= 100 for line in text.splitlines()), path
         assert "$" not in text.replace("$ ", "").replace("${{ matrix.python }}", ""), path
     assert "lab-2" in texts["README.md"]

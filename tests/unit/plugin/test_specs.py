@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import types
@@ -21,6 +20,7 @@ from braft_core.plugin.registry import Registry
 from braft_core.plugin.validation import HOOKS, KINDS, hook_problems, signature
 from braft_core.raft.types import Server
 from braft_core.tokens import Keyring
+from tests.syntax import parse
 
 #: Published names. A parameter may be added at the end; nothing may be renamed or removed.
 FROZEN = {
@@ -76,7 +76,7 @@ def test_example_is_short_and_right(hook: str) -> None:
     code = example(hook)
     assert len([line for line in code.splitlines() if line.strip()]) <= 6
     module = types.ModuleType("example")
-    exec(compile(ast.parse(code), hook, "exec"), {"hookimpl": hookimpl}, module.__dict__)  # noqa: S102 - the examples are our own
+    exec(compile(parse(code), hook, "exec"), {"hookimpl": hookimpl}, module.__dict__)  # noqa: S102 - the examples are our own
     assert hook in vars(module)
     assert hook_problems(module) == []
 

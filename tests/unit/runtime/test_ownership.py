@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from braft_core import runtime
+from tests.syntax import parse
 
 SOURCES = {path.name: path.read_text() for path in Path(runtime.__path__[0]).glob("*.py")}
 #: Values that are handed on, and that their holder changes: requests, batches, and the identity,
@@ -21,7 +22,7 @@ def _changed(source: str) -> set[str]:
     """Return the attributes of others that this source sets."""
     return {
         ast.unparse(node)
-        for node in ast.walk(ast.parse(source))
+        for node in ast.walk(parse(source))
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load)
         if ast.unparse(node.value) not in {"self", *HANDED_ON}
         if node.attr != "__cause__"

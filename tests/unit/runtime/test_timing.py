@@ -15,6 +15,7 @@ from braft_core.cluster.timing import ClusterTiming
 from braft_core.runtime import timing as module
 from braft_core.runtime.timing import Timing
 from braft_testing.internals import internals, with_timing
+from tests.syntax import parse
 
 RUNTIME = Path(module.__file__).parent
 SOURCES = {path.name: path.read_text() for path in RUNTIME.glob("*.py") if path.name != "timing.py"}
@@ -48,7 +49,7 @@ def test_no_module_has_a_duration_of_its_own() -> None:
     found = {
         f"{file}: {ast.unparse(target)}"
         for file, source in SOURCES.items()
-        for node in ast.parse(source).body
+        for node in parse(source).body
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
         if isinstance(node.value.value, float)
         for target in (node.targets if isinstance(node, ast.Assign) else [node.target])

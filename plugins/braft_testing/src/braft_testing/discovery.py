@@ -162,10 +162,7 @@ class DiscoveryConformance:
                             pass
                     _check_contacts(found)
                 finally:
-                    task.cancel()
-                    done, _ = await asyncio.wait([task], timeout=self.deadline)
-                assert done, "watch() does not end when its task is cancelled"
-                assert task.cancelled(), "watch() swallows the cancellation of its task"
+                    await self._cancel(task)
 
         self.run(main)
 
@@ -232,6 +229,19 @@ class DiscoveryConformance:
         finally:
             async with asyncio.timeout(self.deadline):
                 await discovery.stop()
+
+    async def _cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel the watching task, and check that it had not ended and ends by that."""
+        if task.done():
+            task.result()
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=self.deadline)
+        assert done, "watch() does not end when its task is cancelled"
+        if not task.cancelled():
+            # Retrieved, or asyncio would log it whenever the task happens to be collected.
+            raise AssertionError("watch() swallows the cancellation of its task") from (
+                task.exception()
+            )
 
     async def _first_found(self, discovery: Discovery) -> list[Contact]:
         async with asyncio.timeout(self.deadline):
