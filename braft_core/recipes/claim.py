@@ -20,7 +20,7 @@ from braft_core.recipes.line import contender_key, line_of
 from braft_core.recipes.steps import AwaitChange, Grant, Newest, Steps, Transact, arun, run
 from braft_core.store import Change, Condition, Entry, Key, Lease, Once, Put
 
-__all__ = ["Claim"]
+__all__ = ["AcquirableClaim", "Claim"]
 
 #: The shortest timeout of a request of a contender that waits for a limited time, seconds.
 _PATIENCE: Final = 1.0
@@ -229,6 +229,32 @@ class Claim:
             token=self.token,
             lease=self._lease.id,
         )
+
+
+class AcquirableClaim(Claim):
+    """A place that can be had without a statement, too."""
+
+    def acquire(self) -> Self:
+        """Wait for it without a statement; :meth:`release` ends it.
+
+        :raises NotAcquired: not within ``wait`` seconds, or its lease ended meanwhile.
+        :raises InvalidArgument: the ttl is not accepted.
+        :raises BraftError: as :meth:`braft_core.Node.execute`.
+        """
+        return self.__enter__()
+
+    async def aacquire(self) -> Self:
+        """Call :meth:`acquire` asynchronously. The task is not cancelled when it is lost."""
+        await arun(self._acquiring(), self._store)
+        return self
+
+    def release(self) -> None:
+        """Give it back, at once for others. Wait at most five seconds. Idempotent."""
+        self._leave()
+
+    async def arelease(self) -> None:
+        """Call :meth:`release` asynchronously."""
+        await self._aleave()
 
 
 def _is_delete(change: Change) -> bool:

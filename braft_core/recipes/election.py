@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 from braft_core.errors import BraftError, LeadershipLost
 from braft_core.recipes.claim import Claim
 from braft_core.recipes.interface import RecipeStore
-from braft_core.recipes.steps import AwaitChange, Oldest, Steps, Transact, arun, run
+from braft_core.recipes.steps import AwaitChange, Oldest, Steps, Transact, any_change, arun, run
 from braft_core.store import Change, Entry, Put
 from braft_core.store.keys import Bytes, as_bytes
 
@@ -151,7 +151,7 @@ class Observation:
                 yield AwaitChange(
                     self._key or self._prefix,
                     self._revision,
-                    _is_any if self._key else _is_put,
+                    any_change if self._key else _is_put,
                     not self._key,
                 )
             self._revision, found = yield Oldest(self._prefix)
@@ -176,7 +176,3 @@ def _leader_of(found: list[Entry]) -> ElectionLeader | None:
 
 def _is_put(change: Change) -> bool:
     return change.type == "put"
-
-
-def _is_any(_: Change) -> bool:
-    return True

@@ -7,8 +7,8 @@ from typing import NamedTuple, Self
 
 from braft_core.recipes.claim import Claim
 from braft_core.recipes.interface import RecipeStore
-from braft_core.recipes.steps import AwaitChange, Oldest, Steps, arun, run
-from braft_core.store import Change, Entry
+from braft_core.recipes.steps import AwaitChange, Oldest, Steps, any_change, arun, run
+from braft_core.store import Entry
 from braft_core.store.keys import Bytes, as_bytes
 
 __all__ = ["Guest", "Party", "PartyWatch"]
@@ -111,7 +111,7 @@ class PartyWatch:
     def _next(self) -> Steps[list[Guest]]:
         while True:
             if self._revision:
-                yield AwaitChange(self._prefix, self._revision, _is_any, is_prefix=True)
+                yield AwaitChange(self._prefix, self._revision, any_change, is_prefix=True)
             self._revision, found = yield Oldest(self._prefix, limit=0)
             guests = [_guest(entry) for entry in found]
             if guests != self._seen:
@@ -126,7 +126,3 @@ def _guests(prefix: bytes, timeout: float | None) -> Steps[list[Guest]]:
 
 def _guest(entry: Entry) -> Guest:
     return Guest(entry.value, entry.created, entry.lease)
-
-
-def _is_any(_: Change) -> bool:
-    return True

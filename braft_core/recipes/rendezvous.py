@@ -8,8 +8,8 @@ from typing import Final
 from braft_core.recipes.arguments import count_of
 from braft_core.recipes.claim import Claim
 from braft_core.recipes.interface import RecipeStore
-from braft_core.recipes.steps import AwaitChange, Oldest, Steps, Transact
-from braft_core.store import Change, Entry, Key, Put
+from braft_core.recipes.steps import AwaitChange, Oldest, Steps, Transact, any_change
+from braft_core.store import Entry, Key, Put
 
 __all__ = ["Rendezvous"]
 
@@ -62,7 +62,7 @@ class Rendezvous(Claim):
             look_again = yield AwaitChange(
                 self._prefix,
                 revision,
-                _is_any,
+                any_change,
                 True,
                 deadline,
                 self._monotonic,
@@ -80,7 +80,3 @@ def _released(found: list[Entry], marker: bytes) -> tuple[int, int]:
         if entry.key == marker:
             return entry.revision, int(entry.value)
     return 0, 0
-
-
-def _is_any(_: Change) -> bool:
-    return True

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
 
 from braft_core.recipes.arguments import count_of
-from braft_core.recipes.claim import Claim
+from braft_core.recipes.claim import AcquirableClaim
 from braft_core.recipes.interface import RecipeStore
-from braft_core.recipes.steps import arun
 
 __all__ = ["Semaphore"]
 
 
-class Semaphore(Claim):
+class Semaphore(AcquirableClaim):
     """One seat of a semaphore. Who asks first gets one first.
 
     All processes must give the same number of seats: each counts those before it by its own. Loss
@@ -36,20 +34,3 @@ class Semaphore(Claim):
     ) -> None:
         number = count_of("seats", seats)
         super().__init__(store, monotonic, name, seats=number, ttl=ttl, wait=wait, cancel=cancel)
-
-    def acquire(self) -> Self:
-        """Wait for a seat without a statement; see :meth:`Lock.acquire`."""
-        return self.__enter__()
-
-    async def aacquire(self) -> Self:
-        """Call :meth:`acquire` asynchronously. The task is not cancelled when it is lost."""
-        await arun(self._acquiring(), self._store)
-        return self
-
-    def release(self) -> None:
-        """Give the seat back, at once for others. Wait at most five seconds. Idempotent."""
-        self._leave()
-
-    async def arelease(self) -> None:
-        """Call :meth:`release` asynchronously."""
-        await self._aleave()

@@ -15,7 +15,18 @@ from braft_core.errors import Compacted
 from braft_core.recipes.interface import RecipeStore
 from braft_core.store import Batch, Change, Condition, Entry, Lease, Once, Operation, TxnResult
 
-__all__ = ["AwaitChange", "Grant", "Newest", "Oldest", "Step", "Steps", "Transact", "arun", "run"]
+__all__ = [
+    "AwaitChange",
+    "Grant",
+    "Newest",
+    "Oldest",
+    "Step",
+    "Steps",
+    "Transact",
+    "any_change",
+    "arun",
+    "run",
+]
 
 _T = TypeVar("_T")
 
@@ -201,3 +212,8 @@ class AwaitChange(Step):
 
     def _has(self, batch: Batch) -> bool:
         return any(map(self.wanted, batch.changes))
+
+
+def any_change(_: Change) -> bool:
+    """Want each change, as :class:`AwaitChange` asks."""
+    return True
