@@ -62,7 +62,7 @@ class CommandAdmission:
         passed: list[Command] = []
         waiting: list[Command] = []
         for command in commands:
-            error = self.refusal(command.data)
+            error = self.refusal(command.data, command.need)
             if error is None:
                 passed.append(command)
             elif isinstance(error, NotReady):
@@ -72,10 +72,12 @@ class CommandAdmission:
                 settle([(command, error)])
         return passed, waiting
 
-    def refusal(self, data: bytes) -> BraftError | None:
+    def refusal(self, data: bytes, need: Need | None = None) -> BraftError | None:
         """Return why the command may not be appended, or ``None``.
 
         ``NotReady`` passes by itself, once the members have declared themselves and agreed.
+
+        :param need: what the command needs; ``None`` has it read from the data.
         """
         key = routing_key(data)
         if key is not None and key in self._admitted:
@@ -85,7 +87,10 @@ class CommandAdmission:
         if is_agreement(data):
             return None
         try:
-            need = read_need(self._machine.serializers, data)
+            if need is None:
+                need = read_need(self._machine.serializers, data)
+            else:  # read before the command had a session
+                need = need._replace(format=data[0])
         except DecodeError as error:
             return InvalidRequest(f"the leader cannot read the command: {error.message}")
         refused = self._lacking(need) or self._not_agreed(need)

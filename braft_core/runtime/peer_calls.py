@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from braft_core import strict_json
-from braft_core.errors import BraftError, InvalidRequest, NotLeader, NotReady, TooLarge
+from braft_core.errors import (
+    BraftError,
+    DecodeError,
+    InvalidRequest,
+    NotLeader,
+    NotReady,
+    TooLarge,
+)
 from braft_core.peer import (
     AdminReply,
     ChangeMembershipRequest,
@@ -29,7 +37,8 @@ from braft_core.runtime.driver import Driver
 from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, IndexQuery, settle
-from braft_core.services.envelope import SESSION_BYTES
+from braft_core.services.capabilities import Need
+from braft_core.services.envelope import LONG_COMMAND, SESSION_BYTES, need_of_long
 from braft_core.services.state_machine import StateMachine
 
 __all__ = ["PeerCallHandler"]
@@ -79,9 +88,8 @@ class PeerCallHandler:
     async def propose(self, data: bytes, timeout: float) -> Any:
         """Replicate one ready command, from wherever, and return its answer."""
         driver = self._driver()
-        self._check(data)
-        self._machine.check_known(data)
-        command = Command(data, timeout, asyncio.get_running_loop())
+        need = await self._check(data, known=True)
+        command = Command(data, timeout, asyncio.get_running_loop(), need)
         driver.submit(command)
         return await command.awaitable
 
@@ -89,14 +97,16 @@ class PeerCallHandler:
         driver = self._leading()
         timeout = peer_seconds(request.timeout_ms)
         loop = asyncio.get_running_loop()
-        commands = [Command(data, timeout, loop) for data in request.commands]
-        for command in commands:
+        commands = []
+        for data in request.commands:
             try:
-                self._check(command.data)
+                command = Command(data, timeout, loop, await self._check(data))
             except (TooLarge, InvalidRequest) as error:
+                command = Command(data, timeout, loop)
                 settle([(command, error)])
             else:
                 driver.submit(command)
+            commands.append(command)
         answers = await asyncio.gather(
             *(command.awaitable for command in commands), return_exceptions=True
         )
@@ -140,14 +150,29 @@ class PeerCallHandler:
             )
         return driver
 
-    def _check(self, data: bytes) -> None:
+    async def _check(self, data: bytes, *, known: bool = False) -> Need | None:
+        """Refuse a command that this node cannot read; return what a long one needs.
+
+        :param known: refuse also an unknown service or command, as ``check_known`` does.
+        """
         if len(data) > self._max_command_bytes + SESSION_BYTES:
             raise TooLarge(
                 f"a command has {len(data)} bytes; the limit here is {self._max_command_bytes}",
                 size=len(data),
                 limit=self._max_command_bytes,
             )
-        self._machine.check_readable(data)
+        read = partial(self._read, data, known=known)
+        return await asyncio.to_thread(read) if len(data) > LONG_COMMAND else read()
+
+    def _read(self, data: bytes, *, known: bool) -> Need | None:
+        if known:
+            self._machine.check_known(data)
+        else:
+            self._machine.check_readable(data)
+        try:
+            return need_of_long(self._machine.serializers, data)
+        except DecodeError as error:
+            raise InvalidRequest(error.message) from error
 
 
 async def _outcome(answer: Any) -> bytes:

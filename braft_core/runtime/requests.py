@@ -19,6 +19,7 @@ from braft_core.errors import (
     SessionExpired,
 )
 from braft_core.runtime import clock
+from braft_core.services.capabilities import Need
 
 __all__ = [
     "Command",
@@ -89,18 +90,26 @@ class Request:
 
 
 class Command(Request):
-    """A command for the log: ``data`` is the content of its entry."""
+    """A command for the log: ``data`` is the content of its entry.
 
-    __slots__ = ("data",)
+    :param need: what a member needs to execute it; ``None`` has the loop read that from the data.
+    """
+
+    __slots__ = ("data", "need")
 
     #: Whether sending it again cannot apply it twice.
     retryable: ClassVar[bool] = False
 
     def __init__(
-        self, data: bytes, timeout: float, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        data: bytes,
+        timeout: float,
+        loop: asyncio.AbstractEventLoop | None = None,
+        need: Need | None = None,
     ) -> None:
         super().__init__(timeout, loop)
         self.data = data
+        self.need = need
 
 
 class LocalCommand(Command):
@@ -122,6 +131,7 @@ class SupersededAttempt(Command):
 
     def __init__(self, command: Command) -> None:
         self.data = command.data
+        self.need = command.need
         self.deadline = command.deadline
         self.loop = command.loop
         self.future = command.future

@@ -36,6 +36,7 @@ from braft_core.errors import (
 from braft_core.runtime import clock
 from braft_core.runtime.requests import Command, Query, settle
 from braft_core.runtime.retry_queue import RetryQueue
+from braft_core.services.capabilities import Need
 from braft_core.services.envelope import SESSION_ID_BYTES, encode_command, with_session
 from braft_core.services.sessions import MAX_CHARGE, SMALL, shown
 from braft_core.services.state_machine import SESSIONS
@@ -166,6 +167,7 @@ class SessionCommand(RetryableCommand):
         plain: bytes,
         timeout: float,
         loop: asyncio.AbstractEventLoop | None,
+        need: Need | None = None,
     ) -> None:
         # What the classes above set, without a call for each of them: every write makes one.
         self.deadline = clock.monotonic() + timeout
@@ -173,6 +175,7 @@ class SessionCommand(RetryableCommand):
         self.future = loop.create_future() if loop is not None else concurrent.futures.Future()
         self.sent = self.unknown = self.finished = False
         self.data = self.plain = plain
+        self.need = need
         self._sessions = client_session.sessions
         self.holder = self.client_session = client_session
         self.window: Window | None = None

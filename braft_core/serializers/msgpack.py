@@ -15,6 +15,7 @@ import msgpack
 from braft_core.abc import Serializer
 from braft_core.encoding_cost import MAX_VALUES, is_cheap
 from braft_core.errors import DecodeError
+from braft_core.gc_pause import gc_paused
 from braft_core.serializers.plain import check_plain
 
 __all__ = ["MsgpackSerializer"]
@@ -153,7 +154,8 @@ def _unpack_slowly(data: bytes) -> Any:
     values: list[Any] = []
     for start in range(0, len(data), _SLICE):
         unpacker.feed(data[start : start + _SLICE])
-        values += unpacker
+        with gc_paused():
+            values += unpacker
         if len(values) > 1:
             raise ValueError("more than one value")
     # An incomplete value in the unpacker would absorb this one.

@@ -19,6 +19,7 @@ import msgpack
 
 from braft_core.abc import CommandContext
 from braft_core.errors import Conflict, DecodeError, InvalidArgument, Rejected
+from braft_core.gc_pause import gc_paused
 from braft_core.pagination import DEFAULT_PAGE_SIZE, MAX_PAGE_BYTES, MAX_PAGE_SIZE
 from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.serializers.plain import check_plain
@@ -329,7 +330,9 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[tuple[str, str, Any, int]]:
     for chunk in chunks:
         for start in range(0, len(chunk), _SLICE):
             unpacker.feed(chunk[start : start + _SLICE])
-            yield from map(_row, _complete(unpacker))
+            with gc_paused():
+                rows = list(_complete(unpacker))
+            yield from map(_row, rows)
     # An incomplete value is still inside the unpacker and would swallow this one.
     unpacker.feed(_NIL)
     if list(_complete(unpacker)) != [None]:

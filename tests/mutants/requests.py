@@ -13,6 +13,8 @@ _CALLS = "braft_core.runtime.peer_calls"
 _PARKED = "braft_core.runtime.parked"
 _SERVER = "braft_core.runtime.server"
 
+_LONG = "tests/unit/runtime/test_long_commands.py"
+
 MUTANTS = (
     # -- sessions
     Mutant(
@@ -249,5 +251,32 @@ MUTANTS = (
             ),
         ),
         "tests/contracts/test_serving.py::test_a_replica_gives_back_what_went_nowhere_yet",
+    ),
+    # -- long commands
+    Mutant(
+        "the_loop_reads_long_commands_of_its_own_node",
+        "forwarding",
+        (
+            Edit(
+                "braft_core.node_requests",
+                "RequestCalls._command",
+                "SessionCommand(client_session, data, wait, loop, need)",
+                "SessionCommand(client_session, data, wait, loop)",
+            ),
+        ),
+        f"{_LONG}::test_no_loop_decodes_a_long_command",
+    ),
+    Mutant(
+        "the_loop_reads_long_commands_of_other_nodes",
+        "forwarding",
+        (
+            Edit(
+                _CALLS,
+                "PeerCallHandler._check",
+                "await asyncio.to_thread(read) if len(data) > LONG_COMMAND else read()",
+                "read()",
+            ),
+        ),
+        f"{_LONG}::test_no_loop_decodes_a_long_command",
     ),
 )

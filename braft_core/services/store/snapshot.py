@@ -19,6 +19,7 @@ import msgpack
 
 from braft_core.abc import SlicedCapture
 from braft_core.errors import DecodeError
+from braft_core.gc_pause import gc_paused
 from braft_core.services.store.index import retained
 from braft_core.services.store.keyspace import Keyspace
 from braft_core.services.store.leases import Leases
@@ -269,7 +270,9 @@ def _decoded(chunks: Iterator[bytes]) -> Iterator[Any]:
     for chunk in chunks:
         for start in range(0, len(chunk), _FEED):
             unpacker.feed(chunk[start : start + _FEED])
-            yield from _complete(unpacker)
+            with gc_paused():
+                values = list(_complete(unpacker))
+            yield from values
     # An incomplete value is still inside the unpacker and would swallow this one.
     unpacker.feed(_NIL)
     if list(_complete(unpacker)) != [None]:
