@@ -70,6 +70,7 @@ def measured(folder: Path, greedy: int) -> dict[str, int]:
     return found
 
 
+@pytest.mark.slow
 def test_announced_lengths_take_no_memory(tmp_path: Path) -> None:
     found = measured(tmp_path, 0)
     assert found["decoded"] > 5_000
@@ -78,5 +79,6 @@ def test_announced_lengths_take_no_memory(tmp_path: Path) -> None:
     assert found["growth"] < MOST_GROWTH
 
 
+@pytest.mark.slow
 def test_a_decoder_that_believes_a_length_would_be_seen(tmp_path: Path) -> None:
     assert measured(tmp_path, 2 * MOST_GROWTH)["growth"] > MOST_GROWTH

@@ -22,9 +22,11 @@ pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
 #: Mutants that take more than four seconds, since they need many seeds or long runs.
 SLOW = {
+    "a_broken_transfer_counts_as_done",
     "a_campaign_does_not_wait_for_the_disk",
     "a_late_snapshot_is_installed",
     "a_lease_outlives_a_transfer",
+    "a_new_leader_gives_no_grace",
     "a_new_leader_removes_at_once",
     "a_newer_proposal_is_accepted_as_well",
     "a_snapshot_with_the_newest_configuration",
@@ -34,14 +36,18 @@ SLOW = {
     "capabilities_are_never_declared",
     "clocks_stop_while_the_machine_is_suspended",
     "joining_ignores_capabilities",
+    "late_acknowledgements_are_ignored",
     "no_consistency_check",
     "no_learner_is_promoted",
+    "no_no_op",
     "probe_results_are_ignored",
     "reads_without_a_round",
     "removed_servers_get_no_notice",
+    "renewals_of_young_leases_are_skipped",
     "snapshots_are_taken_while_applying_is_stopped",
     "stale_votes_count",
     "the_number_of_removals_has_no_limit",
+    "time_without_a_leader_counts",
     "unknown_commands_are_answered",
     "unknown_services_in_a_snapshot_are_skipped",
 }

@@ -11,7 +11,7 @@ from braft_testing.simulation.runtime.recipes import RecipeWorld, draw_recipe_pl
 
 pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
-#: In `make test`, and further ones in `make test-all`.
+#: Short runs, of which `make test` has the first, and long ones.
 SEEDS, MORE_SEEDS = (1, 3), range(4, 40)
 
 
@@ -28,7 +28,11 @@ def run(seed: int, seconds: float | None = None) -> RecipeWorld:
 
 
 @pytest.mark.parametrize(
-    "seed", [*SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in MORE_SEEDS)]
+    "seed",
+    [
+        pytest.param(seed, marks=() if seed == SEEDS[0] else pytest.mark.slow)
+        for seed in (*SEEDS, *MORE_SEEDS)
+    ],
 )
 def test_every_rule_holds(seed: int) -> None:
     world = run(seed, 5.0 if seed in SEEDS else None)

@@ -34,7 +34,7 @@ from tests.simulation.mutants.runtime import RUNTIME_MUTANTS, RuntimeMutant, hun
 
 pytestmark = pytest.mark.timeout(1200)  # computing only, on a busy machine too
 
-#: In `make test`, and further ones in `make test-all`.
+#: Short runs, of which `make test` has the first three, and long ones.
 SEEDS, MORE_SEEDS = range(6), range(6, 60)
 #: Mutants that `make test` plants too; the others take longer together.
 QUICK = {
@@ -46,7 +46,11 @@ KNOWN = {"reads_need_no_proof_of_leadership": 9}
 
 
 @pytest.mark.parametrize(
-    "seed", [*SEEDS, *(pytest.param(seed, marks=pytest.mark.slow) for seed in MORE_SEEDS)]
+    "seed",
+    [
+        pytest.param(seed, marks=() if seed in SEEDS[:3] else pytest.mark.slow)
+        for seed in (*SEEDS, *MORE_SEEDS)
+    ],
 )
 def test_every_rule_holds(seed: int) -> None:
     outcome = run_seed(seed, seconds=None if seed in MORE_SEEDS else 5.0)

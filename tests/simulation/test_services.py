@@ -238,8 +238,10 @@ def plain_operations(rng: random.Random) -> tuple[str, list[Any]]:
     return rng.choice((("add", [rng.randrange(5)]), ("total", [])))
 
 
-#: These take four seconds each.
+#: These take four seconds and more each.
 SLOW_AND_GOOD: list[tuple[Any, Any, dict[str, Any]]] = [
+    (KVService, kv_operations, {}),
+    (StoreService, store_operations, {}),
     (DistributeService, distribute_operations, {}),
     (Plain, plain_operations, {"queries": ["total"]}),
     (Chronicle, chronicle_operations, {}),
@@ -253,8 +255,6 @@ SLOW_AND_GOOD: list[tuple[Any, Any, dict[str, Any]]] = [
         pytest.param(
             Stock, stock_operations, {"invariant": within_limits, "model": Stock}, id="stock"
         ),
-        pytest.param(KVService, kv_operations, {}, id="kv"),
-        pytest.param(StoreService, store_operations, {}, id="store"),
         *(pytest.param(*row, marks=pytest.mark.slow, id=row[0].__name__) for row in SLOW_AND_GOOD),
     ],
 )
@@ -437,7 +437,7 @@ BROKEN: list[tuple[type[Stock], set[str], dict[str, Any]]] = [
 
 
 #: Those that take more than four seconds, since they need several seeds.
-SLOW = {CachedQuery, Late, OneTooMany, Swap}
+SLOW = {CachedQuery, Late, LeftOut, Merging, NoRestore, OneTooMany, Swap}
 
 
 @pytest.mark.parametrize(
@@ -589,6 +589,7 @@ def test_a_service_that_other_processes_cannot_import_needs_an_argument() -> Non
     assert simulate_service(Local, stock_operations, seeds=range(2), other_processes=False)
 
 
+@pytest.mark.slow
 def test_a_service_of_a_script_is_found_by_other_processes(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -607,6 +608,7 @@ def test_a_service_of_a_script_is_found_by_other_processes(tmp_path: Path) -> No
     assert f"InvariantBroken: {_EVERYWHERE}" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Stock, "__module__", "no_such_module")
     with pytest.raises(RuntimeError, match="No module named 'no_such_module'"):
@@ -699,6 +701,7 @@ def test_the_command_line_simulates_a_service(
     assert "\nanswers: get " in out
 
 
+@pytest.mark.slow
 def test_the_command_line_simulates_a_service_that_derives_from_nothing(named: str) -> None:
     arguments = ["--service", f"{named}:Plain", "--operations", f"{named}:plain_operations"]
     assert main([*arguments, "--queries", "total", "--seeds", "1"]) == 0
@@ -729,6 +732,7 @@ def test_the_command_line_finds_what_only_other_processes_show(
     assert f"breaks: {_EVERYWHERE}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_command_line_says_when_nothing_was_tested(
     named: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

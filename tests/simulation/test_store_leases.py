@@ -27,7 +27,8 @@ from braft_testing.simulation.store_leases import (
 )
 
 
-@pytest.mark.parametrize("seeds", [(2, 4, 9), pytest.param((5, 8, 9), marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [(2, 4, 9), (5, 8, 9)])
 def test_no_lease_ends_early_and_some_end(seeds: tuple[int, ...]) -> None:
     """In seeds in which leases are granted, renewed and end, across changes of the leader."""
     done: Counter[str] = Counter()

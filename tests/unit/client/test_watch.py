@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -247,8 +248,13 @@ class CuttingProxy:
 
 
 @pytest.mark.parametrize("step", [1, 97, 1_001])
-def test_connections_may_end_anywhere(serve: Any, store: NodeStore, step: int) -> None:
+def test_connections_may_end_anywhere(
+    serve: Any, store: NodeStore, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A head, the frame of a chunk, an event, a character: whatever it is that is cut."""
+    # Without pauses, which would take ten seconds together.
+    no_pauses = SimpleNamespace(uniform=lambda low, high: 0.0)
+    monkeypatch.setattr("braft_core.client.node_rotation.random", no_pauses)
     write(store)
     with store.watch("a/", since=1, previous=True) as changes:
         expected = until_end(changes)

@@ -83,7 +83,7 @@ def test_dry_run_says_what_it_would_do_and_does_nothing(
     assert sum("dry-run" in r.message for r in caplog.records) == 1
 
 
-@pytest.mark.parametrize("down", [1, 2])
+@pytest.mark.parametrize("down", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_half_of_four_removes_nobody_and_one_of_four_goes(play: Any, wait: Any, down: int) -> None:
     async def scenario(net: Any) -> None:
         hosts = await cluster(net, wait, 4)
@@ -119,7 +119,7 @@ def test_a_member_that_answers_probes_but_not_raft_stays(play: Any, wait: Any) -
     play(scenario)
 
 
-@pytest.mark.parametrize("outage", ["error", "empty"])
+@pytest.mark.parametrize("outage", [pytest.param("error", marks=pytest.mark.slow), "empty"])
 def test_an_outage_of_discovery_removes_nobody(play: Any, wait: Any, outage: str) -> None:
     async def scenario(net: Any) -> None:
         await cluster(net, wait, 3)
