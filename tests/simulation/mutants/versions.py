@@ -98,7 +98,7 @@ def unused_services_are_in_snapshots(patch: Patch) -> dict[str, Any]:
 
 
 def admission_accepts_everything(patch: Patch) -> dict[str, Any]:
-    patch.setattr(CommandAdmission, "refusal", lambda self, data: None)
+    patch.setattr(CommandAdmission, "refusal", lambda self, data, need=None: None)
     return {}
 
 
