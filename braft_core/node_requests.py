@@ -20,7 +20,7 @@ from braft_core.runtime.blocking import check_may_block
 from braft_core.runtime.lifecycle import NodeThreads
 from braft_core.runtime.requests import Query, Request
 from braft_core.runtime.sessions import ClientSession, SessionCommand
-from braft_core.services.envelope import encode_command, need_of_long
+from braft_core.services.envelope import LONG_COMMAND, encode_command, read_need
 from braft_core.services.service import StateMachineService
 
 __all__ = ["RequestCalls"]
@@ -229,7 +229,9 @@ class RequestCalls:
         wait = self._settings.request_timeout if timeout is None else self._timeout(timeout)
         if client_session is None:
             client_session = host.sessions.shared
-        need = need_of_long(components.machine.serializers, data)
+        if len(data) <= LONG_COMMAND:
+            return SessionCommand(client_session, data, wait, loop)
+        need = read_need(components.machine.serializers, data)
         return SessionCommand(client_session, data, wait, loop, need)
 
     def _query(

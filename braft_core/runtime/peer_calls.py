@@ -38,7 +38,7 @@ from braft_core.runtime.node_view import NodeView
 from braft_core.runtime.replica import Replica
 from braft_core.runtime.requests import Command, IndexQuery, settle
 from braft_core.services.capabilities import Need
-from braft_core.services.envelope import LONG_COMMAND, SESSION_BYTES, need_of_long
+from braft_core.services.envelope import LONG_COMMAND, SESSION_BYTES, read_need
 from braft_core.services.state_machine import StateMachine
 
 __all__ = ["PeerCallHandler"]
@@ -169,8 +169,10 @@ class PeerCallHandler:
             self._machine.check_known(data)
         else:
             self._machine.check_readable(data)
+        if len(data) <= LONG_COMMAND:
+            return None
         try:
-            return need_of_long(self._machine.serializers, data)
+            return read_need(self._machine.serializers, data)
         except DecodeError as error:
             raise InvalidRequest(error.message) from error
 

@@ -50,7 +50,6 @@ __all__ = [
     "encode_command",
     "encode_failure",
     "encode_outcome",
-    "need_of_long",
     "read_need",
     "routing_key",
     "with_session",
@@ -71,7 +70,8 @@ SESSION_BYTES = 28
 #: How far behind its sequence number the first unacknowledged number of a command may be.
 MAX_BEHIND = (1 << 32) - 1
 
-#: Longer commands take milliseconds to read, bytes.
+#: Longer commands take milliseconds to read, bytes. What they need is read before they reach the
+#: loop, which would send no heartbeat meanwhile.
 LONG_COMMAND = 64 << 10
 
 _HEAD = 2
@@ -228,16 +228,6 @@ def read_need(serializers: Mapping[int, Serializer], data: bytes) -> Need:
     service, command, args = _parts(serializers, data)
     types = tuple(sorted(types_in(args))) if data[0] & TYPED else ()
     return Need(data[0], data[1], service, command, len(args), types)
-
-
-def need_of_long(serializers: Mapping[int, Serializer], data: bytes) -> Need | None:
-    """Return what a long command needs, or ``None`` for one that takes no time to read.
-
-    To be called before the command reaches the loop, which would send no heartbeat meanwhile.
-
-    :raises DecodeError: as :func:`read_need`.
-    """
-    return read_need(serializers, data) if len(data) > LONG_COMMAND else None
 
 
 def routing_key(data: bytes) -> bytes | None:

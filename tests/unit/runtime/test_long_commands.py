@@ -17,9 +17,7 @@ from braft_core.serializers.msgpack import MsgpackSerializer
 from braft_core.services.envelope import (
     LONG_COMMAND,
     encode_command,
-    need_of_long,
     read_need,
-    routing_key,
     with_session,
 )
 from braft_testing.memory_cluster import MemoryCluster
@@ -27,14 +25,8 @@ from braft_testing.processes import PATIENCE
 from tests.unit.runtime.test_admission import KNOWN, MACHINE, Bench
 
 MSGPACK = MsgpackSerializer()
-SERIALIZERS = {MSGPACK.tag: MSGPACK}
 DAY = datetime(2026, 1, 2, tzinfo=UTC)
-#: Long, typed and plain. The name of the third has no routing key, so its need is read each time.
-LONG = [
-    encode_command(MSGPACK, "diary", "add", [[DAY] * 10_000]),
-    encode_command(MSGPACK, "kv", "put", ["m", "k", [[]] * 100_000]),
-    encode_command(MSGPACK, "a service with a long name indeed", "add", [[[]] * 100_000]),
-]
+LONG = encode_command(MSGPACK, "kv", "put", ["m", "k", [[]] * 100_000])
 
 
 class Diary(StateMachineService):
@@ -61,14 +53,6 @@ class Diary(StateMachineService):
         self._days = [datetime.fromisoformat(day) for day in state]
 
 
-def test_the_need_of_a_long_command_is_read_before() -> None:
-    assert routing_key(LONG[2]) is None
-    for data in LONG:
-        assert len(data) > LONG_COMMAND
-        assert need_of_long(SERIALIZERS, data) == read_need(SERIALIZERS, data)
-    assert need_of_long(SERIALIZERS, encode_command(MSGPACK, "kv", "put", ["m", "k", 1])) is None
-
-
 @contextmanager
 def _decodings(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Record the names of the threads that decode something long."""
@@ -91,9 +75,8 @@ def test_the_loop_admits_a_long_command_without_reading_it(
 ) -> None:
     bench = Bench()
     bench.agree(KNOWN)
-    plain = LONG[1]
-    need = need_of_long(MACHINE.serializers, plain)
-    data = with_session(plain, (bytes(16), 1, 1)) if stamp else plain
+    need = read_need(MACHINE.serializers, LONG)
+    data = with_session(LONG, (bytes(16), 1, 1)) if stamp else LONG
     with _decodings(monkeypatch) as threads:
         assert bench.gate.refusal(data, need) is None
     assert threads == []
