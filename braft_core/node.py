@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import contextlib
+import logging
 import os
 import signal
 import threading
@@ -50,6 +51,11 @@ __all__ = ["Node", "NodeState"]
 NodeState = Literal["new", "running", "failed", "stopped"]
 
 Options = TypeVar("Options", bound=BaseModel)
+
+_log = logging.getLogger(__name__)
+
+#: How often a node that may choose its ports does so: others may choose the same at that moment.
+_PORT_CHOICES = 5
 
 #: Nodes that were started and not stopped.
 _running_nodes: weakref.WeakSet[Node] = weakref.WeakSet()
@@ -122,17 +128,28 @@ class Node(ClusterCalls, SnapshotCalls, RecipeCalls):
             if self._ended.is_set():
                 raise Stopped("this node was stopped and cannot start again; make another Node")
             self._pid, self._generation = os.getpid(), generation()
-            # Set before it runs: observers and HTTP requests may use this object at once.
             check_not_monkeypatched()
-            components = build_components(self._settings, self._own_services, self._timing)
-            host = self._host = NodeThreads(components, self, self._http_server)
-            try:
-                host.start()
-            except BaseException:
-                self._host = None
-                raise
+            for left in reversed(range(_PORT_CHOICES)):
+                try:
+                    self._launch()
+                    break
+                except ConfigError as error:
+                    # Another process has taken a port since it was chosen.
+                    if not left or self._settings.rport or "address" not in error.data:
+                        raise
+                    _log.info("other ports are chosen: %s", error.message)
             _running_nodes.add(self)
         return self
+
+    def _launch(self) -> None:
+        components = build_components(self._settings, self._own_services, self._timing)
+        # Set before it runs: observers and HTTP requests may use this object at once.
+        host = self._host = NodeThreads(components, self, self._http_server)
+        try:
+            host.start()
+        except BaseException:
+            self._host = None
+            raise
 
     def stop(self) -> None:
         """Hand over leadership, answer all requests, end every thread. Idempotent."""

@@ -6,13 +6,16 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from braft_core import Node, StateMachineService, command, identity, query
 from braft_core.errors import ConfigError
 from braft_core.local_nodes import free_ports
+from braft_core.runtime import location
 from braft_core.storage.directory import DirectoryLock
+from braft_testing.processes import PATIENCE
 
 HOST = "127.0.0.1"
 STEP = 10
@@ -131,6 +134,29 @@ def test_a_port_that_is_set_moves_and_the_data_stays(base: int, listen: ExitStac
         node.wait_ready(40)
         assert node.service(Counter).value() == 5
     assert directories() == [base]
+
+
+@pytest.mark.parametrize("data_dir", [None, ":memory:"])
+def test_a_port_that_is_taken_between_choice_and_start_leads_to_another_choice(
+    base: int, listen: ExitStack, monkeypatch: pytest.MonkeyPatch, data_dir: str | None
+) -> None:
+    chosen: list[int] = []
+
+    def choose(*args: Any, **more: Any) -> identity.Ports:
+        ports = identity.pick_ports(*args, **more)
+        if ports.raft not in chosen:
+            chosen.append(ports.raft)
+        if chosen == [base] and ports.raft == base:
+            hold(listen, base)
+        return ports
+
+    monkeypatch.setattr(location, "pick_ports", choose)
+    given: dict[str, Any] = {"data_dir": data_dir} if data_dir else {}
+    with Node(ip=HOST, http=False, discovery="none", **given) as node:
+        assert node.settings.rport is None
+        node.wait_ready(PATIENCE)
+        node.kv.put("m", "k", 1)
+    assert chosen == [base, base + STEP]
 
 
 def test_nodes_of_one_place_find_their_own_data_again(base: int) -> None:
