@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from functools import wraps
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -221,11 +220,16 @@ class CuttingProxy:
         self.sizes = sizes
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        #: The connection to the server.
+        self._node: socket.socket | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
+        if self._node is not None:
+            with suppress(OSError):  # it has ended
+                self._node.shutdown(socket.SHUT_RDWR)
         self._thread.join(PATIENCE)
         self._listener.close()
 
@@ -236,7 +240,7 @@ class CuttingProxy:
             except OSError:
                 return
             left = self.sizes.pop(0) if self.sizes else 1 << 30
-            node = socket.create_connection(("127.0.0.1", self._port))
+            node = self._node = socket.create_connection(("127.0.0.1", self._port))
             with caller, node, suppress(OSError):  # the caller has gone
                 request = b""
                 while b"\r\n\r\n" not in request:
@@ -248,13 +252,8 @@ class CuttingProxy:
 
 
 @pytest.mark.parametrize("step", [1, 97, 1_001])
-def test_connections_may_end_anywhere(
-    serve: Any, store: NodeStore, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connections_may_end_anywhere(serve: Any, store: NodeStore, step: int) -> None:
     """A head, the frame of a chunk, an event, a character: whatever it is that is cut."""
-    # Without pauses, which would take ten seconds together.
-    no_pauses = SimpleNamespace(uniform=lambda low, high: 0.0)
-    monkeypatch.setattr("braft_core.client.node_rotation.random", no_pauses)
     write(store)
     with store.watch("a/", since=1, previous=True) as changes:
         expected = until_end(changes)
