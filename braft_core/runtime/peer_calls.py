@@ -151,7 +151,7 @@ class PeerCallHandler:
         return driver
 
     async def _check(self, data: bytes, *, known: bool = False) -> Need | None:
-        """Refuse a command that this node cannot read; return what a long one needs.
+        """Refuse a command that this node cannot read; return what it needs, if that was read.
 
         :param known: refuse also an unknown service or command, as ``check_known`` does.
         """
@@ -166,9 +166,8 @@ class PeerCallHandler:
 
     def _read(self, data: bytes, *, known: bool) -> Need | None:
         if known:
-            self._machine.check_known(data)
-        else:
-            self._machine.check_readable(data)
+            return self._machine.check_known(data)
+        self._machine.check_readable(data)
         if len(data) <= LONG_COMMAND:
             return None
         try:

@@ -36,6 +36,7 @@ from braft_core.services.capabilities import (
     FEATURE_LEVEL,
     Capabilities,
     Commands,
+    Need,
     Signature,
     type_fields,
 )
@@ -270,8 +271,10 @@ class StateMachine:
         except DecodeError as error:
             raise InvalidRequest(error.message) from error
 
-    def check_known(self, data: bytes) -> None:
+    def check_known(self, data: bytes) -> Need:
         """Refuse another node's command that must not become a log entry. Any thread.
+
+        :returns: what it needs.
 
         :raises InvalidRequest: it is not a command, or this node cannot read it.
         :raises UnknownService, UnknownCommand, CommandFailed: as :meth:`check_call`.
@@ -282,6 +285,7 @@ class StateMachine:
         except DecodeError as error:
             raise InvalidRequest(error.message) from error
         self.check_call(need.service, need.command, need.arguments)
+        return need
 
     def apply_many(self, entries: Sequence[Entry], outcomes: list[Outcome]) -> None:
         """Apply entries in order, appending the outcome of each applied entry to ``outcomes``.
