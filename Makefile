@@ -27,6 +27,9 @@ PY := $(BIN)/python
 PIP := $(PY) -m pip --disable-pip-version-check install --quiet
 ARGS ?=
 
+# Tests start hundreds of processes: each would compile every module again.
+unexport PYTHONDONTWRITEBYTECODE
+
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PROJECTS := pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 
@@ -58,12 +61,15 @@ demo: $(VENV)/.stamp-base
 	@$(BIN)/braft demo $(ARGS)
 
 # Tests that share what is dear to make run in one worker: `xdist_group`.
-WORKERS ?= $(shell getconf _NPROCESSORS_ONLN)
-PYTEST := $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup
+CORES := $(shell getconf _NPROCESSORS_ONLN)
+PYTEST = $(PY) -m pytest --numprocesses $(WORKERS) --dist loadgroup
 
+# Quick tests wait for a third of their time: one worker more than cores.
+test: WORKERS ?= $(shell expr $(CORES) + 1)
 test: $(VENV)/.stamp-base
 	@$(PYTEST) $(ARGS)
 
+test-all: WORKERS ?= $(CORES)
 test-all: $(VENV)/.stamp-base
 	@$(PYTEST) --all $(ARGS)
 
@@ -97,7 +103,7 @@ faults: $(VENV)/.stamp-base
 	@$(PY) -m braft_testing.faults --minutes $(MINUTES) $(ARGS)
 
 SEEDS ?= 0:2000
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(CORES)
 
 sim: $(VENV)/.stamp-base
 	@$(PY) -m braft_testing.simulation --seeds $(SEEDS) --jobs $(JOBS) --keep-going $(ARGS)
